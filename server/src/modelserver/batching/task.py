@@ -1,0 +1,124 @@
+"""BatchTask, a piece of work that may share a run with others, and Batch, the run they share."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from modelserver.errors import InternalError, ServingError
+
+
+class BatchTask(ABC):
+    """One piece of work. Subclass it with what the work needs and a way to answer.
+
+    `size` is the task's share of a batch, in rows, at least 1. `deadline`, on the clock's monotonic
+    scale in seconds, is when nobody wants the answer any more; None = never. Tasks of different
+    `shape` (any hashable value) never share a batch. All three are constant once the task has been
+    scheduled.
+
+    A scheduled task is either run, as part of a batch, or told by `fail`.
+    """
+
+    __slots__ = ("_batch", "deadline", "shape", "size")
+
+    def __init__(
+        self, size: int = 1, deadline: float | None = None, shape: Hashable = None
+    ) -> None:
+        self.size = size
+        self.deadline = deadline
+        self.shape = shape
+        self._batch: object = None
+
+    @abstractmethod
+    def fail(self, error: ServingError) -> None:
+        """Take `error` as the answer. Called from any thread, outside of all locks; must be quick.
+
+        `DeadlineExceededError`: its deadline passed while it waited. `CancelledError`: it was
+        cancelled. Anything else: the function that runs batches raised it; only then may the task
+        have had an answer already, which stands.
+        """
+
+
+TaskT = TypeVar("TaskT", bound=BatchTask)
+
+
+class Batch(Generic[TaskT]):
+    """Tasks that are run together, in the order in which they were scheduled.
+
+    A batch is open, then closed, and never open again: tasks may leave it for as long as it waits,
+    but join only while it is open. The function that runs it iterates over it and owns its tasks.
+    Not thread-safe: it has one owner at a time, the queue first, then the thread that runs it.
+    """
+
+    __slots__ = ("_tasks", "first_deadline", "is_closed", "opened_at", "shape", "size")
+
+    def __init__(self, shape: Hashable = None, opened_at: float = 0.0) -> None:
+        self._tasks: list[TaskT] = []
+        self.shape = shape
+        """The shape of its tasks."""
+        self.opened_at = opened_at
+        """When it was opened for its first task, in the clock's monotonic seconds."""
+        self.size = 0
+        """The sum of its tasks' sizes, in rows."""
+        self.is_closed = False
+        self.first_deadline = math.inf
+        """No task's deadline is earlier than this."""
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[TaskT]:
+        return iter(self._tasks)
+
+    # Collecting…
+
+    def add(self, task: TaskT) -> None:
+        """Let `task` join. Raises `InternalError` where the batch is closed."""
+        if self.is_closed:
+            raise InternalError("A task cannot be added to a batch that is closed")
+        self._tasks.append(task)
+        self.size += task.size
+        if task.deadline is not None and task.deadline < self.first_deadline:
+            self.first_deadline = task.deadline
+        task._batch = self
+
+    def close(self) -> None:
+        """Accept no more tasks."""
+        self.is_closed = True
+
+    # Waiting…
+
+    def has(self, task: TaskT) -> bool:
+        """Whether `task` joined this batch and has neither left it nor been released."""
+        return task._batch is self
+
+    def remove(self, task: TaskT) -> None:
+        """Let `task`, which is in this batch, leave it."""
+        self._drop([task])
+
+    def remove_expired(self, now: float) -> list[TaskT]:
+        """Let the tasks whose deadline is not after `now` leave, and return them."""
+        if now < self.first_deadline:
+            return []
+        expired = [t for t in self._tasks if t.deadline is not None and t.deadline <= now]
+        self._drop(expired)
+        deadlines = [t.deadline for t in self._tasks if t.deadline is not None]
+        self.first_deadline = min(deadlines, default=math.inf)
+        return expired
+
+    def _drop(self, leaving: Iterable[TaskT]) -> None:
+        for task in leaving:
+            task._batch = None
+            self.size -= task.size
+        self._tasks = [task for task in self._tasks if task._batch is self]
+
+    # Running…
+
+    def release(self) -> None:
+        """Make the tasks forget the batch, so that no cycle keeps their data after the run."""
+        for task in self._tasks:
+            task._batch = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "open"
+        return f"<Batch {state}: {len(self)} tasks, size {self.size}>"

@@ -1,0 +1,305 @@
+"""AspiredVersionsManager: decides when what is loaded and unloaded, by a policy over the aspired
+versions.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from modelserver.clock import Clock, SystemClock
+from modelserver.core.basic_manager import BasicManager, Executor, next_due
+from modelserver.core.handle import ServableHandle
+from modelserver.core.harness import HarnessState, LoaderHarness, RetryOptions
+from modelserver.core.loader import Loader
+from modelserver.core.monitor import ServableStateMonitor
+from modelserver.core.policy import (
+    Action,
+    AspiredServableStateSnapshot,
+    AspiredVersionPolicy,
+    ServableAction,
+    availability_preserving,
+)
+from modelserver.core.servable import ServableData, ServableId, ServableRequest
+from modelserver.errors import InvalidArgumentError
+
+_log = logging.getLogger(__name__)
+
+_FORGETTABLE = frozenset({HarnessState.NEW, HarnessState.DISABLED, HarnessState.ERROR})
+_FAILED = frozenset({HarnessState.RETRY_WAIT, HarnessState.ERROR})
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerOptions:
+    """Options of an `AspiredVersionsManager`. Thread counts below 1 mean 1: nothing ever loads on
+    the manager thread.
+    """
+
+    num_load_threads: int = 1
+    num_unload_threads: int = 1
+    retry: RetryOptions = field(default_factory=RetryOptions)
+
+
+class AspiredVersionsManager:
+    """A `Manager` and a `Target`: loads the versions it is told are aspired, unloads the others,
+    hands out handles.
+
+    Contracts, for sources (all methods are thread-safe):
+
+    - OMISSION UNLOADS. A version left out of the newest list of its name is unloaded, as the policy
+    sees fit. - THE LAST SET WINS. Lists are idempotent and handled asynchronously; of several
+    pending for a name only the newest counts. - NOTHING UNLOADS UNASKED. A version that is aspired
+    stays. - NAMES ARE INDEPENDENT, and so are versions: a long request delays the unload of its own
+    version, nothing else. - ONE LIFE. `load` and `unload` of a Loader never overlap; each
+    successful load is unloaded once.
+
+    One manager thread runs `step` whenever something happened: a list came, a load or unload ended,
+    a last handle was released, a retry is due. There is no tick. Without `start`, call `step`
+    yourself: that is how tests drive it.
+    """
+
+    def __init__(
+        self,
+        policy: AspiredVersionPolicy = availability_preserving,
+        options: ManagerOptions | None = None,
+        *,
+        monitor: ServableStateMonitor | None = None,
+        clock: Clock | None = None,
+        executors: tuple[Executor, Executor] | None = None,
+    ) -> None:
+        options = options or ManagerOptions()
+        self._clock = clock or SystemClock()
+        self.monitor = monitor or ServableStateMonitor(self._clock)
+        self._default_policy = policy
+        self._policies: dict[str, AspiredVersionPolicy] = {}
+        self._own_executors: list[ThreadPoolExecutor] = []
+        load_executor, unload_executor = executors or self._make_executors(options)
+        self._basic = BasicManager(
+            publish=self.monitor.publish,
+            load_executor=load_executor,
+            unload_executor=unload_executor,
+            retry=options.retry,
+            clock=self._clock,
+            wake=self._wake,
+        )
+        self._aspired: dict[str, dict[int, ServableData[Loader]]] = {}
+        self._stepping = threading.Lock()
+        self._inbox = threading.Condition()
+        self._pending_versions: dict[str, dict[int, ServableData[Loader]]] = {}
+        self._pending_labels: dict[str, dict[str, int]] = {}
+        self._has_news = False
+        self._is_stopping = False
+        self._thread: threading.Thread | None = None
+
+    # For sources…
+
+    def set_aspired_versions(self, name: str, versions: Sequence[ServableData[Loader]]) -> None:
+        """State the complete list of versions aspired for `name`. Returns at once; this method is
+        the manager's Target.
+
+        Raises:
+            InvalidArgumentError: an id of another name, or a version that is listed twice. The old
+            list stands.
+
+        """
+        by_version = {data.id.version: data for data in versions}
+        if any(data.id.name != name for data in versions):
+            raise InvalidArgumentError(f"Aspired versions of {name} name another: {versions}")
+        if len(by_version) != len(versions):
+            raise InvalidArgumentError(f"Aspired versions of {name} list one twice: {versions}")
+        with self._inbox:
+            self._pending_versions[name] = by_version
+        self._wake()
+
+    def set_version_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        """Replace the labels of `name`. A label moves to its version when that is AVAILABLE, and
+        stays put until then.
+        """
+        with self._inbox:
+            self._pending_labels[name] = dict(labels)
+        self._wake()
+
+    def set_policy(self, name: str, policy: AspiredVersionPolicy) -> None:
+        """Use `policy` for `name` from the next decision on, instead of the manager's."""
+        self._policies = {**self._policies, name: policy}
+        self._wake()
+
+    # For requests…
+
+    def list_available_servable_ids(self) -> list[ServableId]:
+        """Every version that handles can be had of, sorted."""
+        return self._basic.list_available_servable_ids()
+
+    def get_servable_handle(self, request: ServableRequest) -> ServableHandle[Any]:
+        """Claim the version that `request` means; see `modelserver.core.manager.Manager`."""
+        return self._basic.get_servable_handle(request)
+
+    def get_available_servable_handles(self) -> dict[ServableId, ServableHandle[Any]]:
+        """Claim every available version. The caller releases each handle."""
+        return self._basic.get_available_servable_handles()
+
+    # Running…
+
+    def start(self) -> None:
+        """Start the manager thread."""
+        name = "aspired-versions-manager"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Unload everything, then end the manager thread and the load and unload threads.
+
+        Waits up to `timeout` seconds for handles still held and for running loads and unloads.
+        Returns whether everything was unloaded in time; if not, call it again to wait on. Lists
+        that come later have no effect.
+        """
+        with self._inbox:
+            self._is_stopping = True
+        self._wake()
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
+        for executor in self._own_executors:
+            executor.shutdown()
+        return not self._basic.names()
+
+    def __enter__(self) -> "AspiredVersionsManager":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def step(self) -> bool:
+        """Apply what has happened, then let the policies act until they have nothing left to do.
+
+        Never waits. Returns whether more has happened meanwhile, so that another step is due.
+        Callers other than the manager thread are tests.
+        """
+        with self._stepping:
+            self._basic.apply_events()
+            self._take_pending()
+            self._reconcile_all()
+            for name in self._basic.names():
+                self._act(name)
+        return self._basic.has_events or bool(self._pending_versions or self._pending_labels)
+
+    def _make_executors(self, options: ManagerOptions) -> tuple[Executor, Executor]:
+        load = ThreadPoolExecutor(max(1, options.num_load_threads), "load")
+        unload = ThreadPoolExecutor(max(1, options.num_unload_threads), "unload")
+        self._own_executors = [load, unload]
+        return load, unload
+
+    def _wake(self) -> None:
+        with self._inbox:
+            self._has_news = True
+            self._inbox.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._inbox:
+                while not self._has_news and (left := self._seconds_to_next_due()) != 0.0:
+                    self._clock.wait(self._inbox, left)
+                self._has_news = False
+                is_stopping = self._is_stopping
+            self.step()
+            if is_stopping and not self._basic.names():
+                return
+
+    def _seconds_to_next_due(self) -> float | None:
+        names = self._basic.names()
+        due = next_due([h for name in names for h in self._basic.harnesses(name).values()])
+        return None if due is None else max(0.0, due - self._clock.monotonic())
+
+    def _take_pending(self) -> None:
+        with self._inbox:
+            versions, self._pending_versions = self._pending_versions, {}
+            labels, self._pending_labels = self._pending_labels, {}
+            if self._is_stopping:
+                versions = {name: {} for name in [*self._aspired, *self._basic.names()]}
+        self._aspired |= versions
+        for name, by_label in labels.items():
+            self._basic.set_labels(name, by_label)
+
+    # Reconciling the aspired set with the harnesses: no policy here, only bookkeeping.
+
+    def _reconcile_all(self) -> None:
+        for name in {*self._aspired, *self._basic.names()}:
+            aspired = self._aspired.get(name, {})
+            for version, harness in self._basic.harnesses(name).items():
+                self._reconcile(harness, aspired.get(version))
+            managed = self._basic.harnesses(name)
+            for version in sorted(aspired.keys() - managed.keys()):
+                self._basic.manage(aspired[version])
+            if not aspired:
+                self._aspired.pop(name, None)
+
+    def _reconcile(self, harness: LoaderHarness, aspired: ServableData[Loader] | None) -> None:
+        harness.is_aspired = aspired is not None
+        if aspired is None:
+            if harness.state is HarnessState.RETRY_WAIT:
+                self._basic.cancel_retry(harness)
+            if harness.state in _FORGETTABLE:
+                self._basic.stop_managing(harness)
+            return
+        if harness.state is HarnessState.DISABLED:  # aspired again while it was leaving
+            self._basic.stop_managing(harness)
+        elif harness.state in _FAILED:
+            self._retry_if_due(harness, aspired)
+
+    def _retry_if_due(self, harness: LoaderHarness, aspired: ServableData[Loader]) -> None:
+        is_news = harness.loader is None or aspired.revision != harness.revision
+        if aspired.error is None and is_news:
+            _log.info("Servable %s has changed since it failed to load: retrying", harness.id)
+            harness.adopt(aspired)
+        if harness.loader is None or harness.due is None or harness.due > self._clock.monotonic():
+            return
+        if harness.state is HarnessState.RETRY_WAIT:
+            self._basic.load(harness)
+        else:
+            self._basic.recreate(harness)
+
+    # Acting on the policy's word.
+
+    def _act(self, name: str) -> None:
+        while (action := self._decide(name)) is not None:
+            harness = self._basic.harnesses(name)[action.id.version]
+            _log.debug("Taking action: %s %s", action.action.value, action.id)
+            if action.action is Action.LOAD:
+                self._basic.load(harness)
+            else:
+                self._basic.unload(harness)
+
+    def _decide(self, name: str) -> ServableAction | None:
+        harnesses = self._basic.harnesses(name)
+        snapshot = [
+            AspiredServableStateSnapshot(h.id, h.state, h.is_aspired) for h in harnesses.values()
+        ]
+        policy = self._policies.get(name, self._default_policy)
+        try:
+            action = policy(snapshot)
+        except Exception:
+            _log.exception("The version policy of %s failed; nothing is loaded or unloaded", name)
+            return None
+        if action is not None and not _is_possible(action, harnesses):
+            _log.error("The version policy of %s asks for the impossible: %s", name, action)
+            return None
+        return action
+
+
+def _is_possible(action: ServableAction, harnesses: Mapping[int, LoaderHarness]) -> bool:
+    harness = harnesses.get(action.id.version)
+    if harness is None or harness.id != action.id:
+        return False
+    if action.action is Action.LOAD:
+        return harness.state is HarnessState.NEW
+    return harness.state is HarnessState.READY and not harness.is_aspired

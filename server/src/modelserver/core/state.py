@@ -1,0 +1,57 @@
+"""ServableState: where one version is in its life, and whether it got there in good health."""
+
+import enum
+from dataclasses import dataclass
+
+from modelserver.core.servable import ServableId
+from modelserver.errors import ServingError
+
+
+class ManagerState(enum.IntEnum):
+    """The life of a version, in order. The numbers are those of ModelVersionStatus.State on the
+    wire.
+
+    Races are settled once, here: AVAILABLE is published *after* handles can be had, UNLOADING
+    *before* they no longer can. So a reader that sees AVAILABLE may ask, and one that asks too late
+    sees UNLOADING.
+    """
+
+    START = 10
+    """Known, not being loaded: aspired and waiting its turn, held back as incomplete, or waiting
+    for a retry."""
+    LOADING = 20
+    """`Loader.load` is running, is about to, or failed and will be tried again."""
+    AVAILABLE = 30
+    """Handles can be had."""
+    UNLOADING = 40
+    """No new handles; the last ones run out, then `Loader.unload` runs."""
+    END = 50
+    """Over: unloaded if the state's `health` is None, failed otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServableState:
+    """One published state of one version. Immutable; a newer one replaces it.
+
+    `health` is None while all is well, else the error that brought the version here. `message`
+    tells a person what is being waited for ("waiting for upload: variables/variables.index"), and
+    is empty when there is nothing to say. `time` is in seconds since the epoch. `retry_time`, on
+    the same scale, is when a failed version is tried next.
+    """
+
+    id: ServableId
+    manager_state: ManagerState
+    health: ServingError | None = None
+    message: str = ""
+    time: float = 0.0
+    retry_time: float | None = None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether handles can be had."""
+        return self.manager_state is ManagerState.AVAILABLE
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a waiter for AVAILABLE has its answer: AVAILABLE or END."""
+        return self.manager_state in (ManagerState.AVAILABLE, ManagerState.END)

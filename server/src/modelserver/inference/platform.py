@@ -1,0 +1,36 @@
+"""Platform: the kind of model. One entry in the group `modelserver.platforms` adds one to the
+server.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol, TypeAlias
+
+from modelserver.core.loader import Loader
+from modelserver.core.servable import ServableId
+from modelserver.core.storage_path import FileInfo, StoragePath
+
+Listing: TypeAlias = Mapping[str, FileInfo]
+"""The files under one version directory, by path relative to it."""
+
+
+class Platform(Protocol):
+    """Turns a version's directory into a Loader, and tells a complete directory from one still
+    being written.
+
+    The entry point names a factory `platform(options: Mapping[str, object]) -> Platform`, called
+    once at start-up with the options that the server was given; unknown options are ignored. Both
+    methods are thread-safe.
+    """
+
+    def missing_files(self, path: StoragePath) -> list[str]:
+        """Say which files the version still lacks, as paths relative to it with a reason where one
+        helps; [] = complete.
+
+        Called at each poll until the version is complete, with a fresh listing in `path.files`. It
+        may read small index files. An exception counts as "not complete" with its message.
+        """
+
+    def make_loader(self, id: ServableId, path: StoragePath) -> Loader:
+        """Build the Loader of one version, without I/O. Its servable is a `Predictor` where gRPC
+        and REST should serve it.
+        """

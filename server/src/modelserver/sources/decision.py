@@ -1,0 +1,209 @@
+"""What one poll of one servable concludes. Pure: a snapshot and the past come in, a Decision comes
+out.
+
+The rules, in order:
+
+1. A version counts once it is complete. Until then it is held back: neither aspired nor in the way
+   of an older one.
+2. A version that has been aspired stays complete, whatever happens to its files, until its directory
+   is gone or the policy no longer wants it.
+3. The policy chooses among the complete versions.
+4. An empty choice leaves the last list standing (unless told otherwise): a deleted folder, a volume
+   that was not mounted or a typo in a policy does not take a serving model down.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modelserver.core.servable import ServableData, ServableId
+from modelserver.core.storage_path import FileInfo, StoragePath
+from modelserver.errors import ServingError, as_serving_error
+from modelserver.sources.monitored_servable import MonitoredServable
+from modelserver.sources.versions import Specific, index_children, select_versions
+
+# Everything else in an export can be checked against an index; of these only the presence is known.
+_UNCHECKABLE_PREFIX = "assets"
+_MAX_NAMES_IN_MESSAGE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one poll sees.
+
+    `children` are the names under the base path; `read_version` lists the files of the one so named
+    and may raise. `now` is monotonic, in seconds; `wall_time` the epoch time that files' `modified`
+    is compared with.
+    """
+
+    children: Sequence[str]
+    read_version: Callable[[str], StoragePath]
+    now: float
+    wall_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """Content that may still be growing: taken for complete if it is the same at time `until`."""
+
+    revision: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class PollState:
+    """What the next poll needs to know of the last one: the versions that stand as aspired, by
+    number, the names of their directories, and what was settling.
+    """
+
+    aspired: Mapping[int, ServableData[StoragePath]] = field(default_factory=dict)
+    directories: Mapping[int, str] = field(default_factory=dict)
+    settling: Mapping[int, Settling] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of one poll.
+
+    `aspired` is the complete list to emit, newest first, or None to say nothing: the last list
+    stands. `held_back` names every version that the policy wants and that is not complete, with
+    what it waits for.
+    """
+
+    aspired: tuple[ServableData[StoragePath], ...] | None
+    held_back: Mapping[int, str]
+    warnings: tuple[str, ...]
+    state: PollState
+
+
+def decide(
+    servable: MonitoredServable,
+    snapshot: Snapshot,
+    previous: PollState,
+    *,
+    versions_always_present: bool = True,
+) -> Decision:
+    """Conclude from a poll of `servable` what is to be aspired.
+
+    `versions_always_present` False lets an empty choice through, so that everything is unloaded.
+    """
+    index, duplicates = index_children(snapshot.children, previous.directories)
+    examination = _Examination(servable, snapshot, previous, index)
+    chosen = select_versions(servable.version_policy, index, examination.is_complete)
+    warnings = [*duplicates, *_absences(servable, index)]
+    if not chosen and versions_always_present:
+        if previous.aspired:
+            warnings.append(f"Refusing to unload all versions for Servable: {servable.name}")
+        state = PollState(previous.aspired, previous.directories, examination.settling)
+        return Decision(None, examination.held_back, tuple(warnings), state)
+    aspired = {version: examination.complete[version] for version in chosen}
+    state = PollState(aspired, {v: index[v] for v in chosen}, examination.settling)
+    return Decision(tuple(aspired.values()), examination.held_back, tuple(warnings), state)
+
+
+def revision_of(files: Mapping[str, FileInfo]) -> str:
+    """Digest a listing: the same for the same names, sizes and tags, in any process."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, info in sorted(files.items()):
+        digest.update(f"{name}\0{info.size}\0{info.tag}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+class _Examination:
+    """Looks at the versions that the policy asks about, each once, and keeps what it found."""
+
+    def __init__(
+        self,
+        servable: MonitoredServable,
+        snapshot: Snapshot,
+        previous: PollState,
+        index: Mapping[int, str],
+    ) -> None:
+        self.complete: dict[int, ServableData[StoragePath]] = {}
+        self.held_back: dict[int, str] = {}
+        self.settling: dict[int, Settling] = {}
+        self._servable = servable
+        self._snapshot = snapshot
+        self._previous = previous
+        self._index = index
+
+    def is_complete(self, version: int) -> bool:
+        """Whether `version` may be aspired; if not, `held_back` says why."""
+        standing = self._previous.aspired.get(version)
+        try:
+            path = self._snapshot.read_version(self._index[version])
+            awaited = [] if standing else self._awaited(version, path)
+        except Exception as error:  # a bad directory or a plug-in's bug is that version's state only
+            return self._accept_despite(as_serving_error(error), version, standing)
+        if awaited:
+            self.held_back[version] = f"waiting for upload: {_enumerate(awaited)}"
+            return False
+        id_ = ServableId(self._servable.name, version)
+        self.complete[version] = ServableData(id_, path, revision=revision_of(path.files))
+        return True
+
+    def _accept_despite(
+        self, error: ServingError, version: int, standing: ServableData[StoragePath] | None
+    ) -> bool:
+        if standing is None:
+            self.held_back[version] = error.message
+            return False
+        self.complete[version] = standing
+        return True
+
+    def _awaited(self, version: int, path: StoragePath) -> list[str]:
+        missing = self._servable.missing_files(path)
+        return missing or self._unsettled(version, path.files)
+
+    def _unsettled(self, version: int, files: Mapping[str, FileInfo]) -> list[str]:
+        """Name the files that cannot be checked and were written to less than a poll ago, until
+        the version has kept still from one poll to the next.
+        """
+        wait_seconds = self._servable.poll_wait_seconds
+        recent = [
+            f"{name} (still changing)"
+            for name, info in sorted(files.items())
+            if name.startswith(_UNCHECKABLE_PREFIX)
+            and info.modified is not None
+            and self._snapshot.wall_time - info.modified < wait_seconds
+        ]
+        if wait_seconds <= 0 or not recent:
+            return []
+        settling = self._settle(version, revision_of(files), wait_seconds)
+        return recent if self._snapshot.now < settling.until else []
+
+    def _settle(self, version: int, revision: str, wait_seconds: float) -> Settling:
+        settling = self._previous.settling.get(version)
+        if settling is None or settling.revision != revision:
+            settling = Settling(revision, self._snapshot.now + wait_seconds)
+        self.settling[version] = settling
+        return settling
+
+
+def _absences(servable: MonitoredServable, index: Mapping[int, str]) -> list[str]:
+    """Say what was looked for and is not there."""
+    warnings = []
+    if isinstance(servable.version_policy, Specific):
+        wanted = servable.version_policy.versions
+        if not wanted:
+            return [f"No specific versions requested for servable {servable.name}."]
+        warnings = [
+            f"Version {version} of servable {servable.name}, which was requested to be served as a "
+            "'specific' version in the servable's version policy, was not found in the file system"
+            for version in sorted(wanted.difference(index))
+        ]
+        if index.keys() & wanted:
+            return warnings
+    elif index:
+        return warnings
+    return [
+        *warnings,
+        f"No versions of servable {servable.name} found under base path {servable.base_path}. "
+        "Did you forget to name your leaf directory as a number (eg. '/1/')?",
+    ]
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MAX_NAMES_IN_MESSAGE])
+    hidden = len(names) - _MAX_NAMES_IN_MESSAGE
+    return f"{shown} and {hidden} more" if hidden > 0 else shown

@@ -1,0 +1,27 @@
+"""MonitoredServable: one base path to watch, and what to make of what is found there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modelserver.core.storage_path import StoragePath
+from modelserver.sources.versions import Latest, ServableVersionPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoredServable:
+    """The servable `name`, whose versions are the numbered directories under `base_path`.
+
+    `missing_files` says what a version still lacks ([] = complete); it is the platform's method of
+    that name. `poll_wait_seconds` > 0 is the time from one poll to the next; 0 polls once, at the
+    start; below 0 never by itself.
+    """
+
+    name: str
+    base_path: str
+    missing_files: Callable[[StoragePath], list[str]]
+    version_policy: ServableVersionPolicy = Latest()
+    poll_wait_seconds: float = 1.0
+
+    def path_of(self, directory: str) -> str:
+        """Where the version directory of that name is."""
+        return f"{self.base_path.rstrip('/')}/{directory}"

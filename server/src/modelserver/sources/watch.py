@@ -1,0 +1,138 @@
+"""ServableWatch: polls one servable, the thin shell around `decide`."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from modelserver.clock import Clock
+from modelserver.core.source import Target
+from modelserver.core.storage_path import StoragePath
+from modelserver.errors import NotFoundError, ServingError, as_serving_error
+from modelserver.sources.decision import Decision, PollState, Snapshot, decide
+from modelserver.sources.monitored_servable import MonitoredServable
+from modelserver.sources.storage.base import Storage
+
+_log = logging.getLogger(__name__)
+
+HeldBackReport: TypeAlias = Callable[[str, Mapping[int, str]], None]
+"""Receives, after each poll of a servable, every version of it that is held back with the reason.
+Thread-safe and quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchContext:
+    """What all watches of one source share: where they look, and whom they tell."""
+
+    storage: Storage
+    clock: Clock
+    target: Target[StoragePath]
+    report_held_back: HeldBackReport
+    versions_always_present: bool
+
+
+class ServableWatch:
+    """Looks at one servable's base path when told to, tells the target, and remembers.
+
+    `poll` is for one thread; the rest is thread-safe. After `retire` has returned, the target hears
+    nothing more from this watch, even if a poll is still stuck in the storage.
+    """
+
+    def __init__(
+        self, servable: MonitoredServable, context: WatchContext, state: PollState | None = None
+    ) -> None:
+        self.servable = servable
+        self.state = state or PollState()
+        self.error: ServingError | None = None
+        """Why the last poll came to nothing; None after one that succeeded."""
+        self._context = context
+        self._warned: tuple[str, ...] = ()
+        self._held_back: Mapping[int, str] = {}
+        # Re-entrant: a target may change the source's servables from within its call.
+        self._telling = threading.RLock()
+        self._is_retired = False
+
+    def poll(self) -> None:
+        """Look once. Never raises: whatever goes wrong is logged when it is news, and the last list
+        stands.
+        """
+        try:
+            self._tell(self._look())
+        except Exception as error:  # storage, platform and target are plug-ins
+            self._remember_error(as_serving_error(error))
+        else:
+            self.error = None
+
+    def retire(self) -> None:
+        """Tell the target nothing more. Waits for a call to it that is under way."""
+        with self._telling:
+            self._is_retired = True
+
+    def _look(self) -> Decision:
+        storage = self._context.storage
+        clock = self._context.clock
+
+        def read_version(directory: str) -> StoragePath:
+            path = self.servable.path_of(directory)
+            return storage.fetch(path, storage.list_files(path))
+
+        now, wall_time = clock.monotonic(), clock.time()
+        snapshot = Snapshot(self._list_children(), read_version, now, wall_time)
+        return decide(
+            self.servable,
+            snapshot,
+            self.state,
+            versions_always_present=self._context.versions_always_present,
+        )
+
+    def _list_children(self) -> list[str]:
+        base_path = self.servable.base_path
+        try:
+            return self._context.storage.list_versions(base_path)
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"Could not find base path {base_path} for servable {self.servable.name} "
+                f"with error NOT_FOUND: {error.message}"
+            ) from error
+
+    def _tell(self, decision: Decision) -> None:
+        with self._telling:
+            if self._is_retired:
+                return
+            previous, self.state = self.state, decision.state
+            self._log_news(decision, previous)
+            if decision.aspired is not None:
+                self._context.target(self.servable.name, decision.aspired)
+            self._context.report_held_back(self.servable.name, decision.held_back)
+
+    # Saying what is new, once…
+
+    def _log_news(self, decision: Decision, previous: PollState) -> None:
+        name = self.servable.name
+        for warning in decision.warnings:
+            if warning not in self._warned:
+                _log.warning("%s", warning)
+        for version, reason in decision.held_back.items():
+            if self._held_back.get(version) != reason:
+                _log.info("Holding back version %d of servable %s: %s", version, name, reason)
+        self._warned, self._held_back = decision.warnings, decision.held_back
+        has_changed = decision.state.directories != previous.directories
+        for data in decision.aspired or ():
+            _log.log(
+                logging.INFO if has_changed else logging.DEBUG,
+                "Aspiring version for servable %s version %d from path: %s",
+                name,
+                data.id.version,
+                data.data.path if data.data else "",
+            )
+
+    def _remember_error(self, error: ServingError) -> None:
+        if self.error is None or str(self.error) != str(error):
+            _log.error(
+                "Polling servable %s failed, its last versions stand: %s",
+                self.servable.name,
+                error,
+                exc_info=None if _is_expected(error) else error.__cause__ or error,
+            )
+        self.error = error

@@ -1,0 +1,225 @@
+import threading
+
+import pytest
+
+from modelserver.core.monitor import MAX_ENDED_VERSIONS, ServableStateMonitor
+from modelserver.core.servable import ServableId, ServableRequest
+from modelserver.core.state import ManagerState, ServableState
+from modelserver.errors import DataLossError
+from modelserver.testing.clock import ManualClock
+
+START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def monitor(clock):
+    return ServableStateMonitor(clock)
+
+
+def state(version, manager_state, name="m", health=None):
+    return ServableState(ServableId(name, version), manager_state, health)
+
+
+def test_the_newest_state_of_a_version_is_remembered_with_its_time(monitor, clock):
+    monitor.publish(state(1, START))
+    clock.advance(5)
+    monitor.publish(state(1, LOADING))
+
+    found = monitor.get_state(ServableId("m", 1))
+
+    assert found.manager_state is LOADING
+    assert found.time == clock.time()
+
+
+def test_an_unknown_version_has_no_state(monitor):
+    assert monitor.get_state(ServableId("m", 1)) is None
+    assert monitor.get_version_states("m") == {}
+
+
+def test_versions_of_a_name_come_highest_first(monitor):
+    for version in (2, 10, 1):
+        monitor.publish(state(version, AVAILABLE))
+
+    assert list(monitor.get_version_states("m")) == [10, 2, 1]
+
+
+def test_live_states_leave_out_what_has_ended(monitor):
+    monitor.publish(state(1, END))
+    monitor.publish(state(2, AVAILABLE))
+
+    assert list(monitor.get_live_states()["m"]) == [2]
+    assert list(monitor.get_all_states()["m"]) == [2, 1]
+
+
+def test_only_the_last_ended_versions_are_remembered(monitor, clock):
+    monitor.publish(state(0, AVAILABLE))
+    for version in range(1, MAX_ENDED_VERSIONS + 5):
+        clock.advance(1)
+        monitor.publish(state(version, END))
+
+    versions = list(monitor.get_version_states("m"))
+
+    assert len(versions) == MAX_ENDED_VERSIONS + 1
+    assert versions[-2:] == [5, 0]
+
+
+def test_subscribers_hear_every_state_in_order_until_they_unsubscribe(monitor):
+    heard = []
+    unsubscribe = monitor.subscribe(lambda s: heard.append(s.manager_state))
+
+    monitor.publish(state(1, START))
+    monitor.publish(state(1, LOADING))
+    unsubscribe()
+    monitor.publish(state(1, AVAILABLE))
+
+    assert heard == [START, LOADING]
+
+
+def test_a_subscriber_that_fails_harms_nobody(monitor, caplog):
+    heard = []
+    monitor.subscribe(lambda _: 1 / 0)
+    monitor.subscribe(heard.append)
+
+    monitor.publish(state(1, START))
+
+    assert len(heard) == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_subscriber_may_read_the_monitor(monitor):
+    seen = []
+    monitor.subscribe(lambda s: seen.append(monitor.get_state(s.id).manager_state))
+
+    monitor.publish(state(1, START))
+
+    assert seen == [START]
+
+
+# Held-back versions…
+
+
+def test_a_held_back_version_shows_as_start_with_what_is_missing(monitor):
+    monitor.report_held_back("m", {2: "waiting for upload: variables/variables.index"})
+
+    found = monitor.get_state(ServableId("m", 2))
+
+    assert (found.manager_state, found.message) == (
+        START,
+        "waiting for upload: variables/variables.index",
+    )
+
+
+def test_a_version_that_is_held_back_no_longer_and_not_aspired_is_forgotten(monitor):
+    monitor.report_held_back("m", {2: "waiting"})
+
+    monitor.report_held_back("m", {})
+
+    assert monitor.get_state(ServableId("m", 2)) is None
+
+
+def test_reporting_the_same_again_publishes_nothing(monitor):
+    heard = []
+    monitor.subscribe(heard.append)
+
+    monitor.report_held_back("m", {2: "waiting"})
+    monitor.report_held_back("m", {2: "waiting"})
+
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("manager_state", [START, LOADING, AVAILABLE, UNLOADING])
+def test_a_version_that_the_manager_has_keeps_its_own_state(monitor, manager_state):
+    monitor.publish(state(1, manager_state))
+
+    monitor.report_held_back("m", {1: "waiting"})
+    monitor.report_held_back("m", {})
+
+    found = monitor.get_state(ServableId("m", 1))
+    assert (found.manager_state, found.message) == (manager_state, "")
+
+
+# Waiting…
+
+
+def requests(*names):
+    return [ServableRequest.latest(name) for name in names]
+
+
+def test_waiting_ends_when_each_name_has_one_available_version(monitor):
+    monitor.publish(state(1, AVAILABLE, "a"))
+    monitor.publish(state(1, LOADING, "a"))
+    monitor.publish(state(2, AVAILABLE, "a"))
+    monitor.publish(state(7, AVAILABLE, "b"))
+
+    result = monitor.wait_until_reached(requests("a", "b"))
+
+    assert result.is_success
+    assert result.reached[ServableRequest.latest("a")] == ServableId("a", 2)
+
+
+def test_a_name_whose_versions_have_all_ended_has_failed(monitor):
+    error = DataLossError("truncated")
+    monitor.publish(state(1, END, health=error))
+
+    result = monitor.wait_until_reached(requests("m"))
+
+    assert not result.is_success
+    assert result.failed[ServableRequest.latest("m")].health is error
+
+
+def test_a_name_with_one_version_still_loading_is_not_given_up(monitor):
+    monitor.publish(state(1, END))
+    monitor.publish(state(2, LOADING))
+
+    result = monitor.wait_until_reached(requests("m"), timeout=0)
+
+    assert result.pending == frozenset(requests("m"))
+
+
+def test_an_exact_version_is_waited_for_by_itself(monitor):
+    monitor.publish(state(1, AVAILABLE))
+    monitor.publish(state(2, END))
+    exact = [
+        ServableRequest.specific("m", 1),
+        ServableRequest.specific("m", 2),
+        ServableRequest.specific("m", 3),
+    ]
+
+    result = monitor.wait_until_reached(exact, timeout=0)
+
+    assert set(result.reached) == {exact[0]}
+    assert set(result.failed) == {exact[1]}
+    assert result.pending == {exact[2]}
+
+
+def test_a_waiter_is_woken_by_the_state_it_waits_for(monitor):
+    results = []
+    waiter = threading.Thread(
+        target=lambda: results.append(monitor.wait_until_reached(requests("m")))
+    )
+    waiter.start()
+
+    monitor.publish(state(1, LOADING))
+    monitor.publish(state(1, AVAILABLE))
+    waiter.join(5)
+
+    assert results[0].is_success
+
+
+def test_a_waiter_gives_up_when_its_time_is_over(monitor, clock):
+    results = []
+    waiter = threading.Thread(
+        target=lambda: results.append(monitor.wait_until_reached(requests("m"), timeout=30.0))
+    )
+    waiter.start()
+
+    while waiter.is_alive():
+        clock.advance(31)
+        waiter.join(0.01)
+
+    assert results[0].pending == frozenset(requests("m"))
