@@ -77,7 +77,7 @@ def _start(command: Sequence[str], output: int | IO[bytes]) -> subprocess.Popen[
 
 def _echo(stream: IO[bytes] | None) -> Iterator[str]:
     while stream and (chunk := os.read(stream.fileno(), 4096)):
-        text = chunk.decode()
+        text = chunk.decode(errors="replace")
         print(text, end="", flush=True)
         yield text
 

@@ -33,7 +33,7 @@ class BatchQueue(Generic[TaskT]):
                 "split_input_task_func must be specified when split_input_task is true: 1"
             )
         self._options = options
-        self._split = split
+        self._split = split if options.enable_large_batch_splitting else None
         self._max_size = options.execution_batch_size
         self._timeout_seconds = options.batch_timeout_seconds
         self._closed: deque[Batch[TaskT]] = deque()  # in the order in which they closed

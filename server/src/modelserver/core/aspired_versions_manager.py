@@ -4,7 +4,7 @@ versions.
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -90,6 +90,7 @@ class AspiredVersionsManager:
         self._inbox = threading.Condition()
         self._pending_versions: dict[str, dict[int, ServableData[Loader]]] = {}
         self._pending_labels: dict[str, dict[str, int]] = {}
+        self._stop_hooks: list[Callable[[], object]] = []
         self._has_news = False
         self._is_stopping = False
         self._thread: threading.Thread | None = None
@@ -149,6 +150,10 @@ class AspiredVersionsManager:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    def add_stop_hook(self, hook: Callable[[], object]) -> None:
+        """Call `hook` first in `stop`: for a source that lives and dies with this manager."""
+        self._stop_hooks.append(hook)
+
     def stop(self, timeout: float | None = None) -> bool:
         """Unload everything, then end the manager thread and the load and unload threads.
 
@@ -156,6 +161,8 @@ class AspiredVersionsManager:
         Returns whether everything was unloaded in time; if not, call it again to wait on. Lists
         that come later have no effect.
         """
+        while self._stop_hooks:
+            self._stop_hooks.pop()()
         with self._inbox:
             self._is_stopping = True
         self._wake()

@@ -23,6 +23,7 @@ class TensorShapeProto(Message):
             size: int | None = ...,
             name: str | None = ...,
         ) -> None: ...
+
     dim: RepeatedCompositeFieldContainer[TensorShapeProto.Dim]
     unknown_rank: bool
     def __init__(
@@ -86,6 +87,7 @@ class TensorInfo(Message):
             indices_tensor_name: str | None = ...,
             dense_shape_tensor_name: str | None = ...,
         ) -> None: ...
+
     class CompositeTensor(Message):
         type_spec: Message
         components: RepeatedCompositeFieldContainer[TensorInfo]
@@ -95,6 +97,7 @@ class TensorInfo(Message):
             type_spec: Message | None = ...,
             components: Iterable[TensorInfo] | None = ...,
         ) -> None: ...
+
     name: str
     coo_sparse: TensorInfo.CooSparse
     composite_tensor: TensorInfo.CompositeTensor
@@ -147,6 +150,7 @@ class PredictRequest(Message):
                 *,
                 estimated_payload_bytes: int | None = ...,
             ) -> None: ...
+
         DETERMINISTIC_MODE_UNSPECIFIED: ClassVar[int]
         FIXED_DECODER_SLOT: ClassVar[int]
         client_id: bytes
@@ -167,6 +171,7 @@ class PredictRequest(Message):
             max_cache_length: int | None = ...,
             handshake: PredictRequest.RequestOptions.Handshake | None = ...,
         ) -> None: ...
+
     model_spec: ModelSpec
     inputs: MessageMap[str, TensorProto]
     output_filter: RepeatedScalarFieldContainer[str]
@@ -305,10 +310,12 @@ class FileSystemStoragePathSourceConfig(Message):
                 *,
                 num_versions: int | None = ...,
             ) -> None: ...
+
         class All(Message):
             def __init__(
                 self,
             ) -> None: ...
+
         class Specific(Message):
             versions: RepeatedScalarFieldContainer[int]
             def __init__(
@@ -316,6 +323,7 @@ class FileSystemStoragePathSourceConfig(Message):
                 *,
                 versions: Iterable[int] | None = ...,
             ) -> None: ...
+
         latest: FileSystemStoragePathSourceConfig.ServableVersionPolicy.Latest
         all: FileSystemStoragePathSourceConfig.ServableVersionPolicy.All
         specific: FileSystemStoragePathSourceConfig.ServableVersionPolicy.Specific
@@ -326,6 +334,7 @@ class FileSystemStoragePathSourceConfig(Message):
             all: FileSystemStoragePathSourceConfig.ServableVersionPolicy.All | None = ...,
             specific: FileSystemStoragePathSourceConfig.ServableVersionPolicy.Specific | None = ...,
         ) -> None: ...
+
     class ServableToMonitor(Message):
         servable_name: str
         base_path: str
@@ -335,8 +344,10 @@ class FileSystemStoragePathSourceConfig(Message):
             *,
             servable_name: str | None = ...,
             base_path: str | None = ...,
-            servable_version_policy: FileSystemStoragePathSourceConfig.ServableVersionPolicy | None = ...,
+            servable_version_policy: FileSystemStoragePathSourceConfig.ServableVersionPolicy
+            | None = ...,
         ) -> None: ...
+
     servables: RepeatedCompositeFieldContainer[FileSystemStoragePathSourceConfig.ServableToMonitor]
     file_system_poll_wait_seconds: int
     fail_if_zero_versions_at_startup: bool

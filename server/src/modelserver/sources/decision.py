@@ -5,8 +5,8 @@ The rules, in order:
 
 1. A version counts once it is complete. Until then it is held back: neither aspired nor in the way
    of an older one.
-2. A version that has been aspired stays complete, whatever happens to its files, until its directory
-   is gone or the policy no longer wants it.
+2. A version that has been aspired stays complete, whatever happens to its files, until its
+   directory is gone or the policy no longer wants it.
 3. The policy chooses among the complete versions.
 4. An empty choice leaves the last list standing (unless told otherwise): a deleted folder, a volume
    that was not mounted or a typo in a policy does not take a serving model down.
@@ -133,7 +133,9 @@ class _Examination:
         try:
             path = self._snapshot.read_version(self._index[version])
             awaited = [] if standing else self._awaited(version, path)
-        except Exception as error:  # a bad directory or a plug-in's bug is that version's state only
+        except (
+            Exception
+        ) as error:  # a bad directory or a plug-in's bug is that version's state only
             return self._accept_despite(as_serving_error(error), version, standing)
         if awaited:
             self.held_back[version] = f"waiting for upload: {_enumerate(awaited)}"

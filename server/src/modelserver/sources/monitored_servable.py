@@ -1,7 +1,7 @@
 """MonitoredServable: one base path to watch, and what to make of what is found there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelserver.core.storage_path import StoragePath
 from modelserver.sources.versions import Latest, ServableVersionPolicy
@@ -19,7 +19,7 @@ class MonitoredServable:
     name: str
     base_path: str
     missing_files: Callable[[StoragePath], list[str]]
-    version_policy: ServableVersionPolicy = Latest()
+    version_policy: ServableVersionPolicy = field(default_factory=Latest)
     poll_wait_seconds: float = 1.0
 
     def path_of(self, directory: str) -> str:

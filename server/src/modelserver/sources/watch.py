@@ -49,8 +49,7 @@ class ServableWatch:
         self._context = context
         self._warned: tuple[str, ...] = ()
         self._held_back: Mapping[int, str] = {}
-        # Re-entrant: a target may change the source's servables from within its call.
-        self._telling = threading.RLock()
+        self._telling = threading.Lock()
         self._is_retired = False
 
     def poll(self) -> None:
@@ -60,7 +59,7 @@ class ServableWatch:
         try:
             self._tell(self._look())
         except Exception as error:  # storage, platform and target are plug-ins
-            self._remember_error(as_serving_error(error))
+            self._remember(error)
         else:
             self.error = None
 
@@ -127,12 +126,12 @@ class ServableWatch:
                 data.data.path if data.data else "",
             )
 
-    def _remember_error(self, error: ServingError) -> None:
-        if self.error is None or str(self.error) != str(error):
+    def _remember(self, error: Exception) -> None:
+        known, self.error = self.error, as_serving_error(error)
+        if str(known) != str(self.error):
             _log.error(
                 "Polling servable %s failed, its last versions stand: %s",
                 self.servable.name,
-                error,
-                exc_info=None if _is_expected(error) else error.__cause__ or error,
+                self.error,
+                exc_info=None if isinstance(error, ServingError) else error,
             )
-        self.error = error

@@ -3,11 +3,12 @@
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from modelserver.clock import Clock
-from modelserver.rpc.transport.base import Calls, TransportStats
+from modelserver.rpc.transport.base import Answer, Calls, TransportStats
 
 SlotT = TypeVar("SlotT")
 
@@ -17,7 +18,7 @@ class CallQueue(Generic[SlotT]):
 
     The part of the `Transport` contract that has nothing to do with a network. The network side
     calls `accept` with a slot, whatever it needs later to answer that call, and `abandon` when the
-    client no longer waits; replies `claim` slots. A call belongs to whoever takes it out of the
+    client no longer waits; answers `claim` the slots. A call belongs to whoever takes it out of the
     table first, so a late or double reply finds nothing and is counted. Ids are never used twice.
     """
 
@@ -25,78 +26,151 @@ class CallQueue(Generic[SlotT]):
         self._clock = clock
         self._changed = threading.Condition(threading.Lock())
         self._slots: dict[int, SlotT] = {}
-        self._next_id = 1
-        self._handed_out = 0
-        self._arrived = _no_calls()
+        self._last_id = 0
+        self._last_id_taken = 0
+        self._arrived = _Arrived()
         self._is_closed = False
         self._eventfd: int | None = None
         self._replied = self._failed = self._cancelled = self._dropped_replies = 0
 
     def accept(self, method: int, body: bytes, deadline: float | None, slot: SlotT) -> int:
-        """Queue a call and return its id."""
+        """Queue a call. Returns its id."""
         with self._changed:
-            id = self._next_id
-            self._next_id += 1
-            self._slots[id] = slot
-            ids, methods, bodies, deadlines, cancelled = self._arrived
-            if not ids and not cancelled:
-                self._wake()
-            ids.append(id)
-            methods.append(method)
-            bodies.append(body)
-            if deadlines is not None:
-                deadlines.append(deadline)
-            return id
+            self._wake_if_idle()
+            self._last_id += 1
+            self._slots[self._last_id] = slot
+            self._arrived.add(self._last_id, method, body, deadline)
+            return self._last_id
 
     def abandon(self, id: int) -> SlotT | None:
         """Take a call whose client stopped waiting. None when an answer was first."""
         with self._changed:
             slot = self._slots.pop(id, None)
-            if slot is None:
-                return None
-            self._cancelled += 1
-            if id <= self._handed_out:
-                if not self._arrived.ids and not self._arrived.cancelled:
-                    self._wake()
-                self._arrived.cancelled.append(id)
+            if slot is not None:
+                self._cancelled += 1
+                if id <= self._last_id_taken:
+                    self._wake_if_idle()
+                    self._arrived.cancelled.append(id)
             return slot
 
-    def claim(self, ids: Iterable[int], *, as_failed: int = 0) -> list[SlotT | None]:
-        """Take the calls that are about to be answered, `as_failed` of them with an error.
-
-        None stands for a call that wants no answer any more, or has had one.
-        """
+    def claim(self, ids: Sequence[int], answers: Sequence[Answer]) -> list[tuple[SlotT, Answer]]:
+        """Take the calls that still want their answer, each beside it, in the order given."""
         with self._changed:
-            slots = [self._slots.pop(id, None) for id in ids]
-            dropped = sum(slot is None for slot in slots)
-            self._dropped_replies += dropped
-            self._failed += as_failed
-            self._replied += len(slots) - dropped
-            if not self._slots:
-                self._changed.notify_all()
-            return slots
+            return self._claim(ids, answers)
 
-    def claim_all(self) -> list[SlotT]:
-        """Take every call that is left. Those not handed out yet never will be."""
+    def claim_rest(self, answer: Answer) -> list[tuple[SlotT, Answer]]:
+        """Take every call that is left, to give it this answer. Those not handed out never are."""
         with self._changed:
-            slots, self._slots = list(self._slots.values()), {}
-            self._failed += len(slots)
-            return slots
+            rest = list(self._slots)
+            self._wake_if_idle()
+            self._arrived.cancelled.extend(id for id in rest if id <= self._last_id_taken)
+            return self._claim(rest, [answer] * len(rest))
 
     def take(self, timeout: float | None) -> Calls | None:
-        """Hand over what has arrived, as `Transport.next_calls`."""
+        """Hand over what has arrived, as `Transport.next_calls` promises."""
         with self._changed:
             self._wait_for_arrival(timeout)
-            arrived, self._arrived = self._arrived, _no_calls()
-            if self._is_closed:
+            arrived, self._arrived = self._arrived, _Arrived()
+            self._last_id_taken = self._last_id
+            if arrived.is_empty and self._is_closed:
                 return None
-            self._handed_out = self._next_id - 1
-            return _only(arrived, self._slots)
+            return arrived.calls(self._slots)
+
+    def alive(self, ids: Sequence[int]) -> list[bool]:
+        """Which calls nobody has taken yet."""
+        with self._changed:
+            return [id in self._slots for id in ids]
+
+    def close(self) -> None:
+        """Nothing more will come: `take` returns None from here on."""
+        with self._changed:
+            self._is_closed = True
+            self._wake()
+
+    def fileno(self) -> int:
+        """The eventfd of `Transport.fileno`, made at the first call, closed with this object."""
+        with self._changed:
+            if self._eventfd is None:
+                has_news = self._is_closed or not self._arrived.is_empty
+                self._eventfd = os.eventfd(int(has_news), os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                weakref.finalize(self, os.close, self._eventfd)
+            return self._eventfd
+
+    def stats(self) -> TransportStats:
+        """Counters since construction."""
+        with self._changed:
+            return TransportStats(
+                accepted=self._last_id,
+                replied=self._replied,
+                failed=self._failed,
+                cancelled=self._cancelled,
+                dropped_replies=self._dropped_replies,
+                in_flight=len(self._slots),
+            )
+
+    def _claim(self, ids: Sequence[int], answers: Sequence[Answer]) -> list[tuple[SlotT, Answer]]:
+        claimed = []
+        for id, answer in zip(ids, answers, strict=True):
+            slot = self._slots.pop(id, None)
+            if slot is None:
+                self._dropped_replies += 1
+                continue
+            claimed.append((slot, answer))
+            if isinstance(answer, bytes):
+                self._replied += 1
+            else:
+                self._failed += 1
+        return claimed
+
+    def _wake_if_idle(self) -> None:
+        # Whoever takes, takes everything: only the first arrival has to wake anyone.
+        if self._arrived.is_empty:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.notify_all()
+        if self._eventfd is not None:
+            os.eventfd_write(self._eventfd, 1)
 
     def _wait_for_arrival(self, timeout: float | None) -> None:
         until = None if timeout is None else self._clock.monotonic() + timeout
-        while not (self._arrived.ids or self._arrived.cancelled or self._is_closed):
+        while self._arrived.is_empty and not self._is_closed:
             remaining = None if until is None else until - self._clock.monotonic()
             if remaining is not None and remaining <= 0:
                 return
             self._clock.wait(self._changed, remaining)
+
+
+@dataclass(slots=True)
+class _Arrived:
+    """What `take` hands over next, as it grows."""
+
+    ids: list[int] = field(default_factory=list)
+    methods: list[int] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    deadlines: list[float | None] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+    has_deadlines: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.ids and not self.cancelled
+
+    def add(self, id: int, method: int, body: bytes, deadline: float | None) -> None:
+        self.ids.append(id)
+        self.methods.append(method)
+        self.bodies.append(body)
+        self.deadlines.append(deadline)
+        if deadline is not None:
+            self.has_deadlines = True
+
+    def calls(self, wanted: dict[int, SlotT]) -> Calls:
+        """The calls that still want an answer: some may have been abandoned while they waited."""
+        kept = [index for index, id in enumerate(self.ids) if id in wanted]
+        if len(kept) < len(self.ids):
+            self.ids = [self.ids[index] for index in kept]
+            self.methods = [self.methods[index] for index in kept]
+            self.bodies = [self.bodies[index] for index in kept]
+            self.deadlines = [self.deadlines[index] for index in kept]
+        deadlines = self.deadlines if self.has_deadlines else None
+        return Calls(self.ids, self.methods, self.bodies, deadlines, self.cancelled)

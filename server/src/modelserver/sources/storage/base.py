@@ -10,8 +10,8 @@ class Storage(Protocol):
     """Lists version directories and makes their files locally openable. Thread-safe.
 
     One implementation serves any number of base paths. Paths are absolute, or URIs, with `/`
-    between their parts. Calls block for as long as the storage takes. Every failure is one of these,
-    with a message that names the path (`P not found`, `P; Permission denied`):
+    between their parts. Calls block for as long as the storage takes. Every failure is one of
+    these, with a message that names the path (`P not found`, `P; Permission denied`):
 
         NotFoundError: the path does not exist.
         FailedPreconditionError: it exists but must not be read, or is no directory.

@@ -1,0 +1,169 @@
+"""ServerConfig: what the server was asked to do, checked. The only reader of configuration files.
+
+Parts of the server receive plain values from here; none of them reads a file, a flag or the
+environment for itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from modelserver.core.aspired_versions_manager import ManagerOptions
+from modelserver.errors import InvalidArgumentError, NotFoundError
+from modelserver.inference.batching_options import BatchingOptions
+from modelserver.rpc import messages
+from modelserver.sources.versions import All, Latest, ServableVersionPolicy, Specific
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+DEFAULT_PLATFORM = "tensorflow"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model to serve: `base_path` is the directory (or URI) of its numbered versions."""
+
+    name: str
+    base_path: str
+    platform: str = DEFAULT_PLATFORM
+    version_policy: ServableVersionPolicy = field(default_factory=Latest)
+    version_labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Everything that `modelserver` needs to run.
+
+    `address` is `host:port` or `unix:path`. `poll_wait_seconds` is as
+    `--file_system_poll_wait_seconds`: 0 = once at start, negative = never. `batching` None runs
+    every request by itself. `platform_options` go to the platforms as they are. With
+    `serve_partial` the port opens for the models that loaded though others failed.
+    """
+
+    models: tuple[ModelConfig, ...]
+    addresses: tuple[str, ...]
+    poll_wait_seconds: float = 1.0
+    servable_versions_always_present: bool = True
+    batching: BatchingOptions | None = None
+    manager: ManagerOptions = field(default_factory=ManagerOptions)
+    platform_options: Mapping[str, object] = field(default_factory=dict)
+    serialize_as_tensor_content: bool = False
+    grpc_channel_arguments: Mapping[str, int | str] = field(default_factory=dict)
+    serve_partial: bool = False
+    drain_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_models(self.models)
+
+
+def check_models(models: tuple[ModelConfig, ...]) -> None:
+    """Check what must hold between and within models.
+
+    Raises:
+        InvalidArgumentError: in the reference's words; names the model.
+
+    """
+    seen: set[str] = set()
+    for model in models:
+        if model.name in seen:
+            raise InvalidArgumentError(
+                f"Illegal to list model {model.name} multiple times in config list"
+            )
+        seen.add(model.name)
+        if not model.base_path.startswith("/") and not urlsplit(model.base_path).scheme:
+            raise InvalidArgumentError(
+                f"Expected model {model.name} to have an absolute path or URI; "
+                f"got base_path()={model.base_path}"
+            )
+
+
+def read_models(path: Path) -> tuple[ModelConfig, ...]:
+    """Read a `ModelServerConfig` in protobuf text format, as `--model_config_file` names it.
+
+    Raises:
+        NotFoundError, InvalidArgumentError: with the file, and the line where the text is wrong.
+
+    """
+    config = read_text_message(path, messages.ModelServerConfig())
+    if config.HasField("custom_model_config"):
+        raise InvalidArgumentError(
+            f"{path}: custom_model_config is not supported; use model_config_list"
+        )
+    models = tuple(_model_config(model) for model in config.model_config_list.config)
+    check_models(models)
+    return models
+
+
+def read_batching_parameters(path: Path) -> BatchingOptions:
+    """Read `BatchingParameters` in protobuf text format, as `--batching_parameters_file` names it.
+
+    Raises:
+        NotFoundError, InvalidArgumentError: with the file, and the line or field that is wrong.
+
+    """
+    parameters = read_text_message(path, messages.BatchingParameters())
+    given = {
+        name: getattr(parameters, name).value
+        for name in _WRAPPED_BATCHING_FIELDS
+        if parameters.HasField(name)
+    }
+    if parameters.allowed_batch_sizes:
+        given["allowed_batch_sizes"] = tuple(parameters.allowed_batch_sizes)
+    given["pad_variable_length_inputs"] = parameters.pad_variable_length_inputs
+    return BatchingOptions(**given)
+
+
+_WRAPPED_BATCHING_FIELDS = (
+    "max_batch_size",
+    "batch_timeout_micros",
+    "max_enqueued_batches",
+    "num_batch_threads",
+    "thread_pool_name",
+    "enable_large_batch_splitting",
+    "max_execution_batch_size",
+)
+
+
+def read_text_message(path: Path, message: MessageT) -> MessageT:
+    """Fill `message` from a file in protobuf text format.
+
+    Raises:
+        NotFoundError: the file cannot be read.
+        InvalidArgumentError: the text is wrong; names file, line and column.
+
+    """
+    try:
+        text_format.Parse(path.read_text(encoding="utf-8"), message)
+    except OSError as error:
+        raise NotFoundError(f"Cannot read {path}: {error.strerror}") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        name = message.DESCRIPTOR.name
+        raise InvalidArgumentError(
+            f"{path} is not a {name} in protobuf text format: {error}"
+        ) from error
+    return message
+
+
+def _model_config(model: messages.ModelConfig) -> ModelConfig:
+    return ModelConfig(
+        name=model.name,
+        base_path=model.base_path,
+        platform=model.model_platform or DEFAULT_PLATFORM,
+        version_policy=_version_policy(model.model_version_policy),
+        version_labels=dict(model.version_labels),
+    )
+
+
+def _version_policy(
+    policy: "messages.FileSystemStoragePathSourceConfig.ServableVersionPolicy",
+) -> ServableVersionPolicy:
+    if policy.HasField("specific"):
+        return Specific(frozenset(policy.specific.versions))
+    if policy.HasField("all"):
+        return All()
+    return Latest(policy.latest.num_versions or 1)

@@ -1,0 +1,380 @@
+"""The command line: the flags of `tensorflow_model_server`, with its names, defaults and meanings,
+to a `ServerConfig`.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NoReturn
+
+from modelserver import __version__
+from modelserver.config import (
+    ModelConfig,
+    ServerConfig,
+    read_batching_parameters,
+    read_models,
+)
+from modelserver.core.aspired_versions_manager import ManagerOptions
+from modelserver.core.harness import RetryOptions
+from modelserver.errors import InvalidArgumentError, NotFoundError
+from modelserver.inference.batching_options import BatchingOptions
+
+_DESCRIPTION = """\
+Serves the newest version of a model, or of many, over gRPC. A model is a directory of numbered
+version directories; new versions are picked up while the server runs, and the old one serves until
+the new one is ready. The flags are those of tensorflow_model_server."""
+
+_EXAMPLES = """\
+examples:
+  modelserver --model_name=mnist --model_base_path=/models/mnist
+  modelserver --port=9000 --model_config_file=/etc/models.pbtxt --enable_batching
+  modelserver --model_name=mnist --model_base_path=/models/mnist --enable_batching \\
+      --batching_parameters_file=/etc/batching.pbtxt
+
+exit codes: 0 stopped as asked (SIGTERM, SIGINT); 1 could not serve; 2 the command line is wrong"""
+
+NOT_YET = MappingProxyType(
+    {
+        "rest_api_port": "the REST API",
+        "rest_api_num_threads": "the REST API",
+        "rest_api_timeout_in_ms": "the REST API",
+        "rest_api_enable_cors_support": "the REST API",
+        "model_config_file_poll_wait_seconds": "re-reading the configuration file",
+        "enable_per_model_batching_parameters": "batching parameters of single models",
+        "ssl_config_file": "TLS",
+        "use_alts_credentials": "ALTS",
+        "platform_config_file": "platform configuration files",
+        "monitoring_config_file": "metrics",
+        "tensorflow_session_config_file": "session configuration files",
+        "num_request_iterations_for_warmup": "recorded warm-up requests",
+        "prefer_tflite_model": "TensorFlow Lite",
+        "num_tflite_pools": "TensorFlow Lite",
+        "num_tflite_interpreters_per_pool": "TensorFlow Lite",
+        "enable_signature_method_name_check": "Classify and Regress",
+        "xla_cpu_compilation_enabled": "XLA",
+        "xla_gpu_compilation_enabled": "XLA",
+        "thread_pool_factory_config_file": "thread pool factories",
+        "mixed_precision": "mixed precision",
+    }
+)
+"""Flags of the reference whose feature is not here yet. They are refused by name, not ignored: a
+server that silently does less than asked is worse than one that does not start.
+"""
+
+NO_EFFECT = frozenset(
+    {
+        "flush_filesystem_caches",
+        "grpc_max_threads",
+        "remove_unused_fields_from_bundle_metagraph",
+        "enable_profiler",
+        "skip_initialize_tpu",
+        "enable_grpc_healthcheck_service",
+        "allow_version_labels_for_unavailable_models",
+    }
+)
+"""Flags of the reference that are accepted and change nothing: what they tune does not exist here,
+or is always on.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers bad usage with one line and exit code 2, without the whole usage text before it."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"modelserver: {message} (see modelserver --help)", file=sys.stderr)  # noqa: T201  # the answer
+        raise SystemExit(2)
+
+
+def parse(argv: Sequence[str]) -> ServerConfig:
+    """Read the command line and the files it names.
+
+    Exits with code 2 after one line on standard error where a flag is wrong, and with 0 after
+    `--help` or `--version`.
+
+    Raises:
+        ServingError: a file that a flag names is missing or wrong.
+
+    """
+    parser = _make_parser()
+    flags = parser.parse_args(argv)
+    for name, feature in NOT_YET.items():
+        if getattr(flags, name) is not None:
+            parser.error(f"--{name}: {feature} is not in this release")
+    try:
+        _check(flags)
+    except InvalidArgumentError as error:
+        parser.error(error.message)
+    return _server_config(flags)
+
+
+def _check(flags: argparse.Namespace) -> None:
+    if not flags.model_base_path and not flags.model_config_file:
+        raise InvalidArgumentError(
+            "give --model_base_path or --model_config_file: there is nothing to serve"
+        )
+    if flags.port == 0 and not flags.grpc_socket_path:
+        raise InvalidArgumentError(
+            "give a --port above 0 or a --grpc_socket_path: there is nowhere to listen"
+        )
+    if flags.batching_parameters_file and not flags.enable_batching:
+        raise InvalidArgumentError("--batching_parameters_file is set without --enable_batching")
+    both = flags.tensorflow_intra_op_parallelism or flags.tensorflow_inter_op_parallelism
+    if flags.tensorflow_session_parallelism and both:
+        raise InvalidArgumentError(
+            "give either --tensorflow_session_parallelism or --tensorflow_intra_op_parallelism and "
+            "--tensorflow_inter_op_parallelism"
+        )
+
+
+def _server_config(flags: argparse.Namespace) -> ServerConfig:
+    batching = _batching(flags)
+    retry = RetryOptions(
+        max_num_load_retries=flags.max_num_load_retries,
+        load_retry_interval_seconds=max(0, flags.load_retry_interval_micros) * 1e-6,
+    )
+    return ServerConfig(
+        models=_models(flags),
+        addresses=_addresses(flags),
+        poll_wait_seconds=flags.file_system_poll_wait_seconds,
+        servable_versions_always_present=flags.servable_versions_always_present,
+        batching=batching,
+        manager=ManagerOptions(flags.num_load_threads, flags.num_unload_threads, retry),
+        platform_options=_platform_options(flags, batching),
+        serialize_as_tensor_content=flags.enable_serialization_as_tensor_content,
+        grpc_channel_arguments=flags.grpc_channel_arguments,
+        serve_partial=flags.serve_partial,
+        drain_seconds=flags.drain_seconds,
+    )
+
+
+def _models(flags: argparse.Namespace) -> tuple[ModelConfig, ...]:
+    if flags.model_config_file:
+        return read_models(Path(flags.model_config_file))
+    if flags.model_base_path.startswith("/") and not Path(flags.model_base_path).is_dir():
+        raise NotFoundError(
+            f"Could not find base path {flags.model_base_path} for servable {flags.model_name}: "
+            "make the directory first; it may still be empty"
+        )
+    return (ModelConfig(flags.model_name, flags.model_base_path),)
+
+
+def _addresses(flags: argparse.Namespace) -> tuple[str, ...]:
+    tcp = [f"0.0.0.0:{flags.port}"] if flags.port else []
+    unix = [f"unix:{flags.grpc_socket_path}"] if flags.grpc_socket_path else []
+    return tuple(tcp + unix)
+
+
+def _batching(flags: argparse.Namespace) -> BatchingOptions | None:
+    if not flags.enable_batching:
+        return None
+    if flags.batching_parameters_file:
+        return read_batching_parameters(Path(flags.batching_parameters_file))
+    return BatchingOptions(thread_pool_name="model_server_batch_threads")
+
+
+def _platform_options(
+    flags: argparse.Namespace, batching: BatchingOptions | None
+) -> Mapping[str, object]:
+    parallelism = flags.tensorflow_session_parallelism
+    return {
+        "saved_model_tags": flags.saved_model_tags,
+        "intra_op_parallelism": flags.tensorflow_intra_op_parallelism or parallelism,
+        "inter_op_parallelism": flags.tensorflow_inter_op_parallelism or parallelism,
+        "per_process_gpu_memory_fraction": flags.per_process_gpu_memory_fraction,
+        "enable_model_warmup": flags.enable_model_warmup,
+        "warmup_batch_sizes": batching.allowed_batch_sizes if batching else (),
+    }
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="modelserver",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_model_flags(parser.add_argument_group("what to serve"))
+    _add_listening_flags(parser.add_argument_group("where to listen"))
+    _add_batching_flags(parser.add_argument_group("batching"))
+    _add_loading_flags(parser.add_argument_group("loading versions"))
+    _add_tensorflow_flags(parser.add_argument_group("TensorFlow"))
+    version = f"modelserver {__version__}"
+    parser.add_argument(
+        "--version", action="version", version=version, help="print the version and exit"
+    )
+    for name in (*NOT_YET, *sorted(NO_EFFECT)):
+        parser.add_argument(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_model_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--model_name", default="default", help="the model's name (default: %(default)s)"
+    )
+    group.add_argument(
+        "--model_base_path",
+        default="",
+        help="the directory that holds the model's numbered versions",
+    )
+    group.add_argument(
+        "--model_config_file",
+        default="",
+        help="serve the models of this ModelServerConfig (protobuf text) instead of --model_name",
+    )
+    group.add_argument(
+        "--file_system_poll_wait_seconds",
+        type=float,
+        default=1.0,
+        help="how often to look for versions; 0 = once at start, negative = never (default: 1)",
+    )
+    _add_bool(
+        group,
+        "servable_versions_always_present",
+        default=True,
+        help="keep what serves when a base path turns up empty; false unloads it",
+    )
+
+
+def _add_listening_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--port", type=_port, default=8500, help="gRPC port; 0 = none (default: %(default)s)"
+    )
+    group.add_argument("--grpc_socket_path", default="", help="also listen on this UNIX socket")
+    group.add_argument(
+        "--grpc_channel_arguments",
+        type=_channel_arguments,
+        default={},
+        help="arguments for the gRPC server, for example grpc.max_connection_age_ms=2000,…",
+    )
+    group.add_argument(
+        "--drain_seconds",
+        type=float,
+        default=30.0,
+        help="after SIGTERM, how long accepted calls may take to finish (default: %(default)g)",
+    )
+    _add_bool(
+        group,
+        "serve_partial",
+        default=False,
+        help="serve the models that loaded though others failed; otherwise the server exits with 1",
+    )
+    _add_bool(
+        group,
+        "enable_serialization_as_tensor_content",
+        default=False,
+        help="answer with tensor_content bytes instead of typed fields: smaller and faster",
+    )
+
+
+def _add_batching_flags(group: argparse._ArgumentGroup) -> None:
+    _add_bool(
+        group, "enable_batching", default=False, help="merge concurrent requests into one run"
+    )
+    group.add_argument(
+        "--batching_parameters_file",
+        default="",
+        help="BatchingParameters (protobuf text) instead of the defaults",
+    )
+
+
+def _add_loading_flags(group: argparse._ArgumentGroup) -> None:
+    count = _at_least(0)
+    group.add_argument(
+        "--num_load_threads", type=count, default=0, help="0 means 1 (default: %(default)s)"
+    )
+    group.add_argument(
+        "--num_unload_threads", type=count, default=0, help="0 means 1 (default: %(default)s)"
+    )
+    group.add_argument(
+        "--max_num_load_retries",
+        type=count,
+        default=5,
+        help="tries after the first (default: %(default)s)",
+    )
+    group.add_argument(
+        "--load_retry_interval_micros",
+        type=int,
+        default=60_000_000,
+        help="pause between the tries, in microseconds (default: one minute)",
+    )
+    _add_bool(
+        group, "enable_model_warmup", default=True, help="run a model once before it is available"
+    )
+
+
+def _add_tensorflow_flags(group: argparse._ArgumentGroup) -> None:
+    count = _at_least(0)
+    for name in ("session", "intra_op", "inter_op"):
+        group.add_argument(
+            f"--tensorflow_{name}_parallelism",
+            type=count,
+            default=0,
+            help="threads; 0 = chosen by TensorFlow",
+        )
+    group.add_argument(
+        "--per_process_gpu_memory_fraction",
+        type=_fraction,
+        default=0.0,
+        help="limit of GPU memory, 0 to 1; 0 = as much as the models need (default: 0)",
+    )
+    group.add_argument(
+        "--saved_model_tags",
+        type=lambda text: tuple(tag for tag in text.split(",") if tag),
+        default=("serve",),
+        help="which meta graph to load, comma separated (default: serve)",
+    )
+
+
+def _add_bool(group: argparse._ArgumentGroup, name: str, *, default: bool, help: str) -> None:
+    """Add a flag as TensorFlow's programs take them: --name, --name=true or --name=false."""
+    group.add_argument(
+        f"--{name}", type=_bool, nargs="?", const=True, default=default, metavar="BOOL", help=help
+    )
+
+
+def _bool(text: str) -> bool:
+    if text.lower() in ("true", "1"):
+        return True
+    if text.lower() in ("false", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def _port(text: str) -> int:
+    number = _at_least(0)(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{number} is no port: they end at 65535")
+    return number
+
+
+def _at_least(minimum: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.lstrip("-").isdigit() or int(text) < minimum:
+            message = f"{text!r} is not a whole number of at least {minimum}"
+            raise argparse.ArgumentTypeError(message)
+        return int(text)
+
+    return convert
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 <= number <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
+def _channel_arguments(text: str) -> dict[str, int | str]:
+    arguments: dict[str, int | str] = {}
+    for item in filter(None, text.split(",")):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise argparse.ArgumentTypeError(f"{item!r} is not of the form name=value")
+        arguments[name] = int(value) if value.lstrip("-").isdigit() else value
+    return arguments

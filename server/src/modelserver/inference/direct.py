@@ -1,0 +1,121 @@
+"""DirectPredictor: runs each request by itself on an executor's threads."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from modelserver.clock import Clock
+from modelserver.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    ServingError,
+    UnavailableError,
+    as_serving_error,
+)
+from modelserver.inference.predictor import Completion, Prediction, Predictor
+from modelserver.inference.signature import Signature
+
+logger = logging.getLogger(__name__)
+
+
+class Executor(Protocol):
+    """What `concurrent.futures.Executor` is to us."""
+
+    def submit(self, work: Callable[[], None], /) -> object:
+        """Run `work`, which never raises, soon, on whatever thread. Raises RuntimeError where that
+        is not going to happen.
+        """
+
+
+class DirectPredictor:
+    """An `AsyncPredictor` without batching: the executor's threads and queue are the only limits.
+
+    A request whose deadline passes before its run gets `DeadlineExceededError` and is not computed;
+    once its run has begun, it gets the answer, however late. After `close` every request gets
+    `UnavailableError`.
+    """
+
+    def __init__(self, predictor: Predictor, executor: Executor, clock: Clock) -> None:
+        self._predictor = predictor
+        self._executor = executor
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._num_unanswered = 0
+        self._is_closed = False
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Those of the predictor."""
+        return self._predictor.signatures
+
+    def submit(self, prediction: Prediction, done: Completion) -> Callable[[], bool]:
+        """Hand the request to the executor, as `AsyncPredictor.submit`."""
+        call = _Call(prediction, done)
+        with self._changed:
+            is_closed = self._is_closed
+            self._num_unanswered += 1
+        try:
+            if is_closed:
+                self._cancel(call, UnavailableError("The model is being unloaded"))
+            else:
+                self._executor.submit(partial(self._run, call))
+        except RuntimeError:
+            self._cancel(call, UnavailableError("The server is shutting down"))
+        return partial(self._cancel, call, CancelledError("The request was cancelled"))
+
+    def close(self) -> None:
+        """Refuse further requests, and return when all have been answered. Never call it from a
+        `done`.
+        """
+        with self._changed:
+            self._is_closed = True
+            self._changed.wait_for(lambda: self._num_unanswered == 0)
+
+    def _run(self, call: "_Call") -> None:
+        if self._begin(call):
+            self._answer(call, self._predict(call.prediction))
+
+    def _cancel(self, call: "_Call", error: ServingError) -> bool:
+        if not self._begin(call):
+            return False
+        self._answer(call, error)
+        return True
+
+    def _begin(self, call: "_Call") -> bool:
+        """Whether the caller is the first that wants to answer: the run or a cancellation."""
+        with self._changed:
+            has_begun, call.has_begun = call.has_begun, True
+            return not has_begun
+
+    def _predict(self, prediction: Prediction) -> dict[str, np.ndarray] | ServingError:
+        if prediction.deadline is not None and prediction.deadline <= self._clock.monotonic():
+            return DeadlineExceededError("Deadline exceeded while waiting for a free thread")
+        try:
+            return self._predictor.predict(
+                prediction.signature.name, prediction.inputs, prediction.output_names
+            )
+        except Exception as error:
+            return as_serving_error(error)
+
+    def _answer(self, call: "_Call", result: dict[str, np.ndarray] | ServingError) -> None:
+        try:
+            call.done(result)
+        except Exception:
+            logger.exception("The receiver of an answer failed")
+        finally:
+            with self._changed:
+                self._num_unanswered -= 1
+                self._changed.notify_all()
+
+
+class _Call:
+    __slots__ = ("done", "has_begun", "prediction")
+
+    def __init__(self, prediction: Prediction, done: Completion) -> None:
+        self.prediction = prediction
+        self.done = done
+        self.has_begun = False

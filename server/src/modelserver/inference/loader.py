@@ -1,0 +1,48 @@
+"""AsyncPredictorLoader: a Loader whose servable is what edges call."""
+
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from modelserver.core.loader import Loader
+from modelserver.inference.predictor import AsyncPredictor, Predictor
+
+
+class ClosableAsyncPredictor(AsyncPredictor, Protocol):
+    """An `AsyncPredictor` that comes to rest before its model is unloaded."""
+
+    def close(self) -> None:
+        """Refuse further requests, and return when nothing runs any more."""
+
+
+class AsyncPredictorLoader:
+    """Wraps a platform's Loader, whose servable is a `Predictor`, so that the servable is that
+    predictor behind a queue or a thread pool.
+
+    `make_async` is called after each successful load: `lambda predictor:
+    BatchedPredictor(predictor, scheduler, options)`. Unloading closes what it made first.
+    """
+
+    def __init__(
+        self, loader: Loader, make_async: Callable[[Predictor], ClosableAsyncPredictor]
+    ) -> None:
+        self._loader = loader
+        self._make_async = make_async
+        self._predictor: ClosableAsyncPredictor | None = None
+
+    def load(self) -> None:
+        """Load the wrapped Loader."""
+        self._loader.load()
+        self._predictor = self._make_async(cast(Predictor, self._loader.servable()))
+
+    def unload(self) -> None:
+        """Let what was accepted be answered, then unload the wrapped Loader."""
+        predictor, self._predictor = self._predictor, None
+        try:
+            if predictor is not None:
+                predictor.close()
+        finally:
+            self._loader.unload()
+
+    def servable(self) -> object:
+        """Return the `AsyncPredictor`."""
+        return self._predictor

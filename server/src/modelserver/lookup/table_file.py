@@ -1,0 +1,168 @@
+"""Reading a LookupTable from a file. The formats are described in `modelserver.lookup`."""
+
+import csv
+import os
+import zipfile
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from modelserver.errors import DataLossError, InvalidArgumentError, ServingError
+from modelserver.lookup.table import LookupTable
+
+_INT64_MAX = np.iinfo(np.int64).max
+
+
+class _Csv(csv.excel):
+    """Commas, and quotes where a field needs them."""
+
+    strict = True
+
+
+class _Tsv(csv.excel_tab):
+    """Tabs; a quote is a character like any other, as vocabularies of tokens have it."""
+
+    quoting = csv.QUOTE_NONE
+
+
+_DIALECTS = {".csv": _Csv, ".tsv": _Tsv}
+_SUFFIXES = (".npz", *_DIALECTS)
+
+
+def table_names(names: Iterable[str]) -> list[str]:
+    """Which of the files in a version directory are tables, sorted."""
+    return sorted(name for name in names if name.endswith(_SUFFIXES) and "/" not in name)
+
+
+def is_whole(path: str) -> bool:
+    """Whether the table file at `path` goes on to its end, as far as can be told without reading
+    it: an `.npz` has its directory there, a text ends with a newline.
+    """
+    if path.endswith(".npz"):
+        return _has_zip_directory(path)
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return file.read() == b"\n"
+
+
+def read_table(path: str) -> LookupTable:
+    """Read the table file at `path`, of any of the formats.
+
+    Raises:
+        InvalidArgumentError: the content is not a table; the message names the line or array.
+        DataLossError: the file is truncated or corrupt.
+        OSError: it cannot be read.
+
+    """
+    try:
+        return _read_npz(path) if path.endswith(".npz") else _read_text(path)
+    except ServingError as error:
+        raise type(error)(f"{path}: {error.message}") from error
+
+
+# .npz…
+
+
+def _has_zip_directory(path: str) -> bool:
+    try:
+        with zipfile.ZipFile(path):
+            return True
+    except zipfile.BadZipFile:
+        return False
+
+
+def _read_npz(path: str) -> LookupTable:
+    if not _has_zip_directory(path):
+        raise DataLossError("truncated, or not an .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("keys", "values") if name in archive.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DataLossError(f"corrupt .npz file: {error}") from error
+    except ValueError as error:  # numpy's word for an array that it cannot or must not read
+        raise InvalidArgumentError(str(error)) from error
+    if "keys" not in arrays:
+        raise InvalidArgumentError("no array 'keys'")
+    keys = _checked_keys(arrays["keys"])
+    return LookupTable(keys, _checked_values(arrays.get("values"), len(keys)))
+
+
+def _checked_keys(keys: np.ndarray) -> list[bytes] | list[int]:
+    if keys.ndim != 1:
+        raise InvalidArgumentError(f"array 'keys' has {keys.ndim} dimensions, needs 1")
+    if keys.dtype.kind == "U":
+        return [key.encode() for key in keys.tolist()]
+    if keys.dtype.kind not in "Siu":
+        raise InvalidArgumentError(
+            f"array 'keys' has type {keys.dtype}, needs integers or strings (not objects)"
+        )
+    if keys.dtype.kind == "u" and keys.max(initial=0) > _INT64_MAX:
+        raise InvalidArgumentError("array 'keys' has integers that do not fit into int64")
+    return keys.tolist()  # type: ignore[no-any-return]  # bytes or int, by the check of its type
+
+
+def _checked_values(values: np.ndarray | None, count: int) -> np.ndarray | None:
+    if values is None:
+        return None
+    if values.ndim == 0 or len(values) != count:
+        raise InvalidArgumentError(f"array 'values' has shape {values.shape} for {count} keys")
+    if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
+        raise InvalidArgumentError(f"array 'values' has type {values.dtype}, needs numbers")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+# .csv and .tsv…
+
+
+def _read_text(path: str) -> LookupTable:
+    with open(path, "rb") as file:
+        reader = csv.reader(_decoded(file), _DIALECTS[os.path.splitext(path)[1]])
+        rows = _Rows()
+        try:
+            for row in reader:
+                rows.add(row, reader.line_num)
+        except (ValueError, csv.Error) as error:
+            raise InvalidArgumentError(f"line {reader.line_num}: {error}") from error
+    return rows.table()
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    """Decode line by line, so that an error is known to be in its line."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise DataLossError(f"line {number}: not UTF-8 ({error.reason})") from error
+
+
+class _Rows:
+    """Collects the rows of a text. `add` raises `ValueError` with what is wrong in a row."""
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, int] = {}
+        self._numbers = array("f")
+        self._width: int | None = None
+
+    def add(self, row: list[str], line: int) -> None:
+        """Take the row that ends in `line`."""
+        if not row:
+            raise ValueError("the line is empty")
+        key = row[0].encode()
+        if key in self._lines:
+            raise ValueError(f"key {key!r} is already in line {self._lines[key]}")
+        self._lines[key] = line
+        width = len(row) - 1
+        if self._width not in (None, width):
+            raise ValueError(f"{width} numbers, the lines before have {self._width}")
+        self._width = width
+        self._numbers.extend(map(float, row[1:]))
+
+    def table(self) -> LookupTable:
+        """Make the table of all rows: values [rows, columns], or none for a vocabulary."""
+        if not self._width:
+            return LookupTable(list(self._lines))
+        values = np.frombuffer(self._numbers, dtype=np.float32).reshape(-1, self._width)
+        return LookupTable(list(self._lines), values)

@@ -1,0 +1,105 @@
+"""MemoryStorage: a Storage in memory that fails and hangs when it is told to."""
+
+import threading
+from collections.abc import Mapping
+
+from modelserver.core.storage_path import FileInfo, StoragePath
+from modelserver.errors import NotFoundError, ServingError
+
+
+class MemoryStorage:
+    """A `Storage` whose files are put there by the test. Thread-safe.
+
+    Files have a size and no content: `fetch` leads to paths that cannot be opened. Useful for
+    whatever lists: `fail` makes a path raise, `hang` makes it block, as a lost network mount does.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: dict[str, FileInfo] = {}
+        self._directories: set[str] = set()
+        self._failures: dict[str, ServingError] = {}
+        self._gates: dict[str, threading.Event] = {}
+        self._writes = 0
+        self.list_calls: dict[str, int] = {}
+        """How often each path was listed."""
+
+    # Writing…
+
+    def write(self, path: str, size: int = 1, modified: float | None = None) -> None:
+        """Create or overwrite a file, and the directories above it."""
+        with self._lock:
+            self._writes += 1
+            self._files[path] = FileInfo(size, str(self._writes), modified)
+            self._make_directories(path.rpartition("/")[0])
+
+    def make_directory(self, path: str) -> None:
+        """Create an empty directory, and those above it."""
+        with self._lock:
+            self._make_directories(path)
+
+    def remove(self, path: str) -> None:
+        """Delete a file, or a directory with all that is in it."""
+        with self._lock:
+            below = f"{path}/"
+            self._files = {
+                p: f for p, f in self._files.items() if p != path and not p.startswith(below)
+            }
+            self._directories = {
+                p for p in self._directories if p != path and not p.startswith(below)
+            }
+
+    def fail(self, path: str, error: ServingError | None) -> None:
+        """Raise `error` whenever exactly `path` is listed; None ends that."""
+        with self._lock:
+            self._failures.pop(path, None)
+            if error is not None:
+                self._failures[path] = error
+
+    def hang(self, path: str) -> threading.Event:
+        """Block whoever lists `path` until the returned event is set."""
+        with self._lock:
+            return self._gates.setdefault(path, threading.Event())
+
+    # Reading, as a Storage…
+
+    def list_versions(self, base_path: str) -> list[str]:
+        """Name the directories directly under `base_path`."""
+        self._enter(base_path)
+        with self._lock:
+            self._check_directory(base_path)
+            below = f"{base_path}/"
+            names = (p.removeprefix(below) for p in self._directories if p.startswith(below))
+            return [name for name in names if "/" not in name]
+
+    def list_files(self, version_path: str) -> Mapping[str, FileInfo]:
+        """Find all files below `version_path`."""
+        self._enter(version_path)
+        with self._lock:
+            self._check_directory(version_path)
+            below = f"{version_path}/"
+            return {p.removeprefix(below): f for p, f in self._files.items() if p.startswith(below)}
+
+    def fetch(self, version_path: str, files: Mapping[str, FileInfo]) -> StoragePath:
+        """Say that the files are where they are."""
+        return StoragePath(version_path, files)
+
+    def _enter(self, path: str) -> None:
+        with self._lock:
+            self.list_calls[path] = self.list_calls.get(path, 0) + 1
+            gate = self._gates.get(path)
+        if gate is not None:
+            gate.wait()
+        with self._lock:
+            failure = self._failures.get(path)
+        if failure is not None:
+            raise failure
+
+    def _check_directory(self, path: str) -> None:
+        if path not in self._directories:
+            raise NotFoundError(f"{path} not found")
+
+    def _make_directories(self, path: str) -> None:
+        while path:
+            self._directories.add(path)
+            path = path.rpartition("/")[0]

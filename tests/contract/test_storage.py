@@ -1,0 +1,178 @@
+"""What every Storage promises: the suite runs on each of them and on the fake."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from modelserver.errors import NotFoundError
+from modelserver.sources.storage.base import Storage
+from modelserver.sources.storage.file_system import FileSystemStorage
+from modelserver.testing.storage import MemoryStorage
+
+
+@dataclass(frozen=True)
+class Place:
+    """A storage with an empty base path, and the means to put something there."""
+
+    storage: Storage
+    base: str
+    write: Callable[[str, int], None]
+    make_directory: Callable[[str], None]
+    remove: Callable[[str], None]
+
+
+def memory_place(_: Path) -> Place:
+    storage = MemoryStorage()
+    storage.make_directory("/models/m")
+    return Place(storage, "/models/m", storage.write, storage.make_directory, storage.remove)
+
+
+def file_system_place(folder: Path) -> Place:
+    writes = 0
+
+    def write(path: str, size: int) -> None:
+        nonlocal writes
+        writes += 1
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * size)
+        os.utime(file, (writes, writes))
+
+    def remove(path: str) -> None:
+        target = Path(path)
+        for file in sorted(target.rglob("*"), reverse=True):
+            file.rmdir() if file.is_dir() else file.unlink()
+        target.rmdir() if target.is_dir() else target.unlink()
+
+    def make_directory(path: str) -> None:
+        Path(path).mkdir(parents=True)
+
+    return Place(FileSystemStorage(), str(folder), write, make_directory, remove)
+
+
+@pytest.fixture(params=[memory_place, file_system_place], ids=["memory", "file_system"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return request.param(tmp_path)
+
+
+def test_versions_are_the_directories_directly_under_the_base_path(place: Place) -> None:
+    place.write(f"{place.base}/1/variables/data", 3)
+    place.make_directory(f"{place.base}/2")
+    place.make_directory(f"{place.base}/notes")
+
+    names = place.storage.list_versions(place.base)
+
+    assert sorted(names) == ["1", "2", "notes"]
+
+
+def test_a_file_beside_the_versions_is_no_version(place: Place) -> None:
+    place.write(f"{place.base}/7", 3)
+
+    assert place.storage.list_versions(place.base) == []
+
+
+def test_an_empty_base_path_has_no_versions(place: Place) -> None:
+    assert place.storage.list_versions(place.base) == []
+
+
+def test_a_missing_base_path_is_an_error_and_not_empty(place: Place) -> None:
+    with pytest.raises(NotFoundError, match=f"^{place.base}/gone not found$"):
+        place.storage.list_versions(f"{place.base}/gone")
+
+
+def test_a_removed_version_is_no_longer_listed(place: Place) -> None:
+    place.write(f"{place.base}/1/model", 3)
+    place.write(f"{place.base}/2/model", 3)
+    place.remove(f"{place.base}/1")
+
+    assert place.storage.list_versions(place.base) == ["2"]
+
+
+def test_files_are_listed_at_every_depth_with_their_sizes(place: Place) -> None:
+    place.write(f"{place.base}/1/saved_model.pb", 5)
+    place.write(f"{place.base}/1/assets/deep/vocab.txt", 0)
+
+    files = place.storage.list_files(f"{place.base}/1")
+
+    assert {name: info.size for name, info in files.items()} == {
+        "saved_model.pb": 5,
+        "assets/deep/vocab.txt": 0,
+    }
+
+
+def test_only_the_files_of_that_version_are_listed(place: Place) -> None:
+    place.write(f"{place.base}/1/a", 1)
+    place.write(f"{place.base}/10/b", 1)
+
+    assert list(place.storage.list_files(f"{place.base}/1")) == ["a"]
+
+
+def test_folders_are_not_listed_as_files(place: Place) -> None:
+    place.make_directory(f"{place.base}/1/variables")
+
+    assert place.storage.list_files(f"{place.base}/1") == {}
+
+
+def test_a_missing_version_is_an_error_and_not_empty(place: Place) -> None:
+    with pytest.raises(NotFoundError, match=f"^{place.base}/3 not found$"):
+        place.storage.list_files(f"{place.base}/3")
+
+
+def test_an_untouched_version_lists_the_same_twice(place: Place) -> None:
+    place.write(f"{place.base}/1/model", 3)
+
+    first = place.storage.list_files(f"{place.base}/1")
+
+    assert place.storage.list_files(f"{place.base}/1") == first
+
+
+def test_a_file_overwritten_with_the_same_size_has_another_tag(place: Place) -> None:
+    place.write(f"{place.base}/1/model", 3)
+    before = place.storage.list_files(f"{place.base}/1")["model"]
+    place.write(f"{place.base}/1/model", 3)
+
+    after = place.storage.list_files(f"{place.base}/1")["model"]
+
+    assert after.size == before.size
+    assert after.tag != before.tag
+
+
+def test_fetch_leads_to_a_path_and_carries_the_listing(place: Place) -> None:
+    place.write(f"{place.base}/1/model", 3)
+    files = place.storage.list_files(f"{place.base}/1")
+
+    path = place.storage.fetch(f"{place.base}/1", files)
+
+    assert path.files == files
+    assert os.path.isabs(path.path)
+
+
+def test_fetching_again_leads_to_the_same_path(place: Place) -> None:
+    place.write(f"{place.base}/1/model", 3)
+    files = place.storage.list_files(f"{place.base}/1")
+
+    first = place.storage.fetch(f"{place.base}/1", files)
+
+    assert place.storage.fetch(f"{place.base}/1", files) == first
+
+
+def test_a_listing_during_writes_is_never_an_error(place: Place) -> None:
+    place.make_directory(f"{place.base}/1")
+    is_over = threading.Event()
+
+    def churn() -> None:
+        while not is_over.is_set():
+            place.write(f"{place.base}/1/folder/file", 1)
+            place.remove(f"{place.base}/1/folder")
+
+    writer = threading.Thread(target=churn)
+    writer.start()
+    listings = [place.storage.list_files(f"{place.base}/1") for _ in range(200)]
+    is_over.set()
+    writer.join()
+
+    assert all(set(files) <= {"folder/file"} for files in listings)

@@ -1,0 +1,268 @@
+"""The command line: what the flags mean, and one clear line where they are wrong."""
+
+import pytest
+
+from modelserver import flags
+from modelserver.config import ModelConfig
+from modelserver.errors import InvalidArgumentError, NotFoundError
+from modelserver.sources.versions import All, Latest, Specific
+
+
+@pytest.fixture
+def base_path(tmp_path):
+    path = tmp_path / "mnist"
+    path.mkdir()
+    return str(path)
+
+
+def parse(*argv):
+    return flags.parse(argv)
+
+
+def refusal(capsys, *argv):
+    """The one line that a wrong command line is answered with."""
+    with pytest.raises(SystemExit) as exit_:
+        flags.parse(argv)
+    output = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def test_the_defaults_are_those_of_the_reference(base_path):
+    config = parse(f"--model_base_path={base_path}")
+
+    assert config.models == (ModelConfig("default", base_path, "tensorflow", Latest(1), {}),)
+    assert config.addresses == ("0.0.0.0:8500",)
+    assert config.poll_wait_seconds == 1.0
+    assert config.batching is None
+    assert config.manager.retry.max_num_load_retries == 5
+    assert config.manager.retry.load_retry_interval_seconds == 60.0
+    assert config.platform_options["saved_model_tags"] == ("serve",)
+    assert config.platform_options["enable_model_warmup"] is True
+    assert not config.serve_partial
+    assert not config.serialize_as_tensor_content
+
+
+def test_batching_without_a_file_has_the_reference_s_defaults(base_path):
+    batching = parse(f"--model_base_path={base_path}", "--enable_batching").batching
+
+    assert batching.max_batch_size == 1000
+    assert batching.batch_timeout_micros == 0
+    assert batching.max_enqueued_batches == 10
+    assert batching.thread_pool_name == "model_server_batch_threads"
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        ("--enable_batching", True),
+        ("--enable_batching=true", True),
+        ("--enable_batching=1", True),
+        ("--enable_batching=false", False),
+        ("--enable_batching=0", False),
+    ],
+)
+def test_boolean_flags_are_written_as_for_tensorflow_s_programs(base_path, flag, expected):
+    config = parse(f"--model_base_path={base_path}", flag)
+
+    assert (config.batching is not None) == expected
+
+
+def test_a_batching_parameters_file_sets_every_parameter(base_path, tmp_path):
+    file = tmp_path / "batching.pbtxt"
+    file.write_text(
+        """
+        max_batch_size { value: 128 }
+        batch_timeout_micros { value: 2000 }
+        max_enqueued_batches { value: 50 }
+        num_batch_threads { value: 3 }
+        thread_pool_name { value: "pool" }
+        allowed_batch_sizes: 32
+        allowed_batch_sizes: 64
+        allowed_batch_sizes: 128
+        pad_variable_length_inputs: true
+        enable_large_batch_splitting { value: true }
+        max_execution_batch_size { value: 128 }
+        """
+    )
+
+    config = parse(
+        f"--model_base_path={base_path}", "--enable_batching", f"--batching_parameters_file={file}"
+    )
+
+    batching = config.batching
+    assert (batching.max_batch_size, batching.batch_timeout_micros) == (128, 2000)
+    assert (batching.max_enqueued_batches, batching.num_batch_threads) == (50, 3)
+    assert (batching.thread_pool_name, batching.allowed_batch_sizes) == ("pool", (32, 64, 128))
+    assert (batching.pad_variable_length_inputs, batching.enable_large_batch_splitting) == (
+        True,
+        True,
+    )
+    assert batching.max_execution_batch_size == 128
+    assert config.platform_options["warmup_batch_sizes"] == (32, 64, 128)
+
+
+def test_batching_parameters_that_contradict_each_other_are_refused_in_the_reference_s_words(
+    base_path, tmp_path
+):
+    file = tmp_path / "batching.pbtxt"
+    file.write_text("max_batch_size { value: 100 } allowed_batch_sizes: 64")
+
+    with pytest.raises(InvalidArgumentError, match="Last entry in allowed_batch_sizes must match"):
+        parse(
+            f"--model_base_path={base_path}",
+            "--enable_batching",
+            f"--batching_parameters_file={file}",
+        )
+
+
+def test_a_model_config_file_lists_models_with_policies_and_labels(tmp_path):
+    file = tmp_path / "models.pbtxt"
+    file.write_text(
+        """
+        model_config_list {
+          config { name: "a" base_path: "/models/a" model_platform: "tensorflow" }
+          config { name: "b" base_path: "/models/b" model_version_policy { all {} } }
+          config {
+            name: "c" base_path: "gs://bucket/c" model_platform: "lookup"
+            model_version_policy { specific { versions: 1 versions: 2 } }
+            version_labels { key: "stable" value: 1 }
+            version_labels { key: "canary" value: 2 }
+          }
+          config { name: "d" base_path: "/models/d" model_version_policy { latest { num_versions: 2 } } }
+        }
+        """
+    )
+
+    models = parse(f"--model_config_file={file}", "--model_name=ignored").models
+
+    assert models == (
+        ModelConfig("a", "/models/a"),
+        ModelConfig("b", "/models/b", version_policy=All()),
+        ModelConfig(
+            "c", "gs://bucket/c", "lookup", Specific(frozenset({1, 2})), {"stable": 1, "canary": 2}
+        ),
+        ModelConfig("d", "/models/d", version_policy=Latest(2)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            'model_config_list { config { name: "a" base_path: "/x" } config { name: "a" base_path: "/y" } }',
+            "Illegal to list model a multiple times in config list",
+            id="a-model-twice",
+        ),
+        pytest.param(
+            'model_config_list { config { name: "a" base_path: "models/a" } }',
+            "Expected model a to have an absolute path or URI; got base_path()=models/a",
+            id="a-relative-path",
+        ),
+        pytest.param(
+            "model_config_list {",
+            "is not a ModelServerConfig in protobuf text format",
+            id="half-a-file",
+        ),
+        pytest.param("modle_config_list {}", "1:1", id="a-misspelled-field-with-its-place"),
+        pytest.param(
+            "custom_model_config {}", "custom_model_config is not supported", id="custom-config"
+        ),
+    ],
+)
+def test_a_wrong_model_config_file_says_what_and_where(tmp_path, text, message):
+    file = tmp_path / "models.pbtxt"
+    file.write_text(text)
+
+    with pytest.raises(InvalidArgumentError) as error:
+        parse(f"--model_config_file={file}")
+
+    assert message in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(
+        NotFoundError, match=r"Cannot read .*models\.pbtxt: No such file or directory"
+    ):
+        parse(f"--model_config_file={tmp_path}/models.pbtxt")
+
+
+def test_a_missing_base_path_is_named_with_what_to_do(tmp_path):
+    with pytest.raises(
+        NotFoundError, match="Could not find base path .*/gone for servable mnist: make"
+    ):
+        parse("--model_name=mnist", f"--model_base_path={tmp_path}/gone")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "give --model_base_path or --model_config_file"),
+        (["--model_base_path=/", "--port=0"], "give a --port above 0 or a --grpc_socket_path"),
+        (["--model_base_path=/", "--port=abc"], "argument --port: 'abc' is not a whole number"),
+        (["--model_base_path=/", "--port=70000"], "70000 is no port"),
+        (["--model_base_path=/", "--enable_batching=maybe"], "'maybe' is neither true nor false"),
+        (["--model_base_path=/", "--no_such_flag=1"], "unrecognized arguments: --no_such_flag=1"),
+        (["--model_base_path=/", "--model_nam=x"], "unrecognized arguments: --model_nam=x"),
+        (["--model_base_path=/", "--batching_parameters_file=/x"], "without --enable_batching"),
+        (
+            ["--model_base_path=/", "--per_process_gpu_memory_fraction=2"],
+            "not a number from 0 to 1",
+        ),
+        (
+            ["--model_base_path=/", "--rest_api_port=8501"],
+            "--rest_api_port: the REST API is not in this",
+        ),
+        (
+            [
+                "--model_base_path=/",
+                "--tensorflow_session_parallelism=1",
+                "--tensorflow_intra_op_parallelism=1",
+            ],
+            "give either --tensorflow_session_parallelism or",
+        ),
+        (
+            ["--model_base_path=/", "--grpc_channel_arguments=x"],
+            "'x' is not of the form name=value",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_answered_with_one_clear_line(capsys, argv, message):
+    assert message in refusal(capsys, *argv)
+
+
+def test_flags_that_have_nothing_to_tune_here_are_accepted(base_path):
+    config = parse(
+        f"--model_base_path={base_path}", "--flush_filesystem_caches=false", "--grpc_max_threads=8"
+    )
+
+    assert config.models[0].base_path == base_path
+
+
+def test_a_socket_can_replace_the_port_or_join_it(base_path):
+    only = parse(f"--model_base_path={base_path}", "--port=0", "--grpc_socket_path=/tmp/s")
+    both = parse(f"--model_base_path={base_path}", "--port=9000", "--grpc_socket_path=/tmp/s")
+
+    assert only.addresses == ("unix:/tmp/s",)
+    assert both.addresses == ("0.0.0.0:9000", "unix:/tmp/s")
+
+
+def test_channel_arguments_are_numbers_or_text(base_path):
+    config = parse(
+        f"--model_base_path={base_path}",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,a=b",
+    )
+
+    assert config.grpc_channel_arguments == {"grpc.max_connection_age_ms": 2000, "a": "b"}
+
+
+def test_help_teaches_with_examples(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        flags.parse(["--help"])
+
+    text = capsys.readouterr().out
+    assert exit_.value.code == 0
+    assert "modelserver --model_name=mnist --model_base_path=/models/mnist" in text
+    assert "exit codes" in text

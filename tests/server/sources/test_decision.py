@@ -1,0 +1,388 @@
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from modelserver.core.storage_path import FileInfo, StoragePath
+from modelserver.errors import NotFoundError, UnavailableError
+from modelserver.sources.decision import Decision, PollState, Snapshot, decide, revision_of
+from modelserver.sources.monitored_servable import MonitoredServable
+from modelserver.sources.versions import All, Latest, ServableVersionPolicy, Specific
+
+NOW = 500.0
+WALL_TIME = 1_700_000_000.0
+NOT_FOUND_WARNING = (
+    "No versions of servable m found under base path /base. "
+    "Did you forget to name your leaf directory as a number (eg. '/1/')?"
+)
+
+Files = Mapping[str, FileInfo]
+WHOLE: Files = {"model": FileInfo(3, "a")}
+PARTIAL: Files = {"model.part": FileInfo(1, "a")}
+
+
+def missing_files(path: StoragePath) -> list[str]:
+    return [] if "model" in path.files else ["model"]
+
+
+def watching(
+    policy: ServableVersionPolicy = Latest(),  # noqa: B008  # a frozen value
+    *,
+    missing: Callable[[StoragePath], list[str]] = missing_files,
+    poll_wait_seconds: float = 1.0,
+) -> MonitoredServable:
+    return MonitoredServable("m", "/base", missing, policy, poll_wait_seconds)
+
+
+def seeing(
+    tree: Mapping[str, Files | Exception], *, now: float = NOW, wall_time: float = WALL_TIME
+) -> Snapshot:
+    """Show a base path with these version directories."""
+
+    def read_version(directory: str) -> StoragePath:
+        files = tree[directory]
+        if isinstance(files, Exception):
+            raise files
+        return StoragePath(f"/base/{directory}", files)
+
+    return Snapshot(list(tree), read_version, now, wall_time)
+
+
+def aspired(decision: Decision) -> list[int] | None:
+    if decision.aspired is None:
+        return None
+    return [data.id.version for data in decision.aspired]
+
+
+def after(servable: MonitoredServable, tree: Mapping[str, Files | Exception]) -> PollState:
+    return decide(servable, seeing(tree), PollState()).state
+
+
+# Choosing…
+
+
+def test_the_newest_version_is_aspired_at_the_first_poll_with_its_path() -> None:
+    decision = decide(watching(), seeing({"1": WHOLE, "00000002": WHOLE}), PollState())
+
+    assert decision.aspired is not None
+    (data,) = decision.aspired
+    assert (data.id.name, data.id.version) == ("m", 2)
+    assert data.data == StoragePath("/base/00000002", WHOLE)
+    assert decision.held_back == {}
+    assert decision.warnings == ()
+
+
+def test_the_whole_list_is_stated_again_at_each_poll() -> None:
+    servable = watching(All())
+    tree = {"1": WHOLE, "2": WHOLE}
+    first = decide(servable, seeing(tree), PollState())
+
+    second = decide(servable, seeing(tree, now=NOW + 1), first.state)
+
+    assert second.aspired == first.aspired
+
+
+def test_all_aspires_one_directory_where_two_have_the_same_number() -> None:
+    decision = decide(watching(All()), seeing({"1": WHOLE, "001": WHOLE}), PollState())
+
+    assert decision.aspired is not None
+    assert [data.data.path for data in decision.aspired if data.data] == ["/base/1"]
+    assert len(decision.warnings) == 1
+
+
+def test_a_version_that_the_policy_no_longer_wants_is_left_out() -> None:
+    state = after(watching(Latest(2)), {"1": WHOLE, "2": WHOLE})
+
+    decision = decide(watching(Latest(1)), seeing({"1": WHOLE, "2": WHOLE}), state)
+
+    assert aspired(decision) == [2]
+
+
+def test_a_missing_specific_version_is_only_a_warning() -> None:
+    policy = Specific(frozenset({1, 5}))
+
+    decision = decide(watching(policy), seeing({"1": WHOLE, "2": WHOLE}), PollState())
+
+    assert aspired(decision) == [1]
+    assert decision.warnings == (
+        "Version 5 of servable m, which was requested to be served as a 'specific' version in the "
+        "servable's version policy, was not found in the file system",
+    )
+
+
+def test_no_specific_versions_at_all_is_warned_of() -> None:
+    decision = decide(watching(Specific()), seeing({"1": WHOLE}), PollState())
+
+    assert decision.warnings == ("No specific versions requested for servable m.",)
+
+
+# Complete or not…
+
+
+def test_an_incomplete_version_is_held_back_with_what_is_missing() -> None:
+    decision = decide(watching(), seeing({"1": PARTIAL}), PollState())
+
+    assert aspired(decision) is None
+    assert decision.held_back == {1: "waiting for upload: model"}
+
+
+def test_the_newest_n_of_the_complete_versions_are_aspired_while_newer_ones_are_held_back() -> None:
+    tree = {"1": WHOLE, "2": WHOLE, "3": WHOLE, "4": PARTIAL}
+
+    decision = decide(watching(Latest(2)), seeing(tree), PollState())
+
+    assert aspired(decision) == [3, 2]
+    assert list(decision.held_back) == [4]
+
+
+def test_an_incomplete_version_that_the_policy_does_not_want_is_not_reported() -> None:
+    decision = decide(watching(), seeing({"1": PARTIAL, "2": WHOLE}), PollState())
+
+    assert aspired(decision) == [2]
+    assert decision.held_back == {}
+
+
+def test_a_version_is_aspired_at_the_poll_that_finds_it_complete() -> None:
+    servable = watching()
+    state = after(servable, {"1": WHOLE, "2": PARTIAL})
+
+    decision = decide(servable, seeing({"1": WHOLE, "2": WHOLE}), state)
+
+    assert aspired(decision) == [2]
+    assert decision.held_back == {}
+
+
+def test_a_check_that_raises_counts_as_not_complete_with_its_message() -> None:
+    def refuse(path: StoragePath) -> list[str]:
+        raise ValueError("bad index")
+
+    decision = decide(watching(missing=refuse), seeing({"1": WHOLE}), PollState())
+
+    assert aspired(decision) is None
+    assert decision.held_back == {1: "ValueError: bad index"}
+
+
+def test_a_version_whose_listing_fails_is_held_back_alone() -> None:
+    tree = {"1": WHOLE, "2": UnavailableError("/base/2; Stale file handle")}
+
+    decision = decide(watching(All()), seeing(tree), PollState())
+
+    assert aspired(decision) == [1]
+    assert decision.held_back == {2: "/base/2; Stale file handle"}
+
+
+def test_a_long_list_of_missing_files_is_cut_short() -> None:
+    shards = [f"shard-{number}" for number in range(9)]
+
+    decision = decide(watching(missing=lambda _: shards), seeing({"1": WHOLE}), PollState())
+
+    assert decision.held_back == {
+        1: "waiting for upload: shard-0, shard-1, shard-2, shard-3, shard-4 and 4 more"
+    }
+
+
+# A bad, partial or vanished version never removes a good one…
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({}, id="files-vanished"),
+        pytest.param(PARTIAL, id="files-replaced"),
+        pytest.param(UnavailableError("outage"), id="listing-fails"),
+        pytest.param(NotFoundError("gone"), id="vanishes-during-the-poll"),
+    ],
+)
+def test_a_version_once_aspired_stays_so_whatever_happens_to_its_files(
+    files: Files | Exception,
+) -> None:
+    servable = watching()
+    state = after(servable, {"1": WHOLE, "2": WHOLE})
+
+    decision = decide(servable, seeing({"1": WHOLE, "2": files}), state)
+
+    assert aspired(decision) == [2]
+    assert decision.held_back == {}
+
+
+def test_a_version_whose_directory_is_gone_gives_way_to_the_next() -> None:
+    servable = watching()
+    state = after(servable, {"1": WHOLE, "2": WHOLE})
+
+    decision = decide(servable, seeing({"1": WHOLE}), state)
+
+    assert aspired(decision) == [1]
+
+
+def test_a_version_that_comes_back_after_it_was_gone_is_checked_again() -> None:
+    servable = watching()
+    state = after(servable, {"1": WHOLE, "2": WHOLE})
+    state = decide(servable, seeing({"1": WHOLE}), state).state
+
+    decision = decide(servable, seeing({"1": WHOLE, "2": PARTIAL}), state)
+
+    assert aspired(decision) == [1]
+    assert list(decision.held_back) == [2]
+
+
+def test_an_empty_listing_lets_the_last_list_stand() -> None:
+    servable = watching()
+    state = after(servable, {"1": WHOLE})
+
+    decision = decide(servable, seeing({}), state)
+
+    assert aspired(decision) is None
+    assert decision.state.aspired == state.aspired
+    assert decision.warnings == (
+        NOT_FOUND_WARNING,
+        "Refusing to unload all versions for Servable: m",
+    )
+
+
+def test_a_base_path_with_nothing_but_an_incomplete_version_lets_the_last_list_stand() -> None:
+    servable = watching()
+    state = after(servable, {"1": WHOLE})
+
+    decision = decide(servable, seeing({"2": PARTIAL}), state)
+
+    assert aspired(decision) is None
+    assert decision.held_back == {2: "waiting for upload: model"}
+
+
+def test_a_version_that_was_out_of_sight_is_not_checked_anew_when_it_returns() -> None:
+    servable = watching()
+    state = after(servable, {"1": WHOLE})
+    state = decide(servable, seeing({}), state).state
+
+    decision = decide(servable, seeing({"1": PARTIAL}), state)
+
+    assert aspired(decision) == [1]
+
+
+def test_an_empty_listing_unloads_everything_where_versions_need_not_be_present() -> None:
+    servable = watching()
+    state = after(servable, {"1": WHOLE})
+
+    decision = decide(servable, seeing({}), state, versions_always_present=False)
+
+    assert aspired(decision) == []
+    assert decision.warnings == (NOT_FOUND_WARNING,)
+
+
+def test_directories_that_are_no_numbers_are_warned_of_as_no_versions() -> None:
+    decision = decide(watching(), seeing({"export": WHOLE}), PollState())
+
+    assert decision.warnings == (NOT_FOUND_WARNING,)
+
+
+# Assets that were just written…
+
+
+def assets(*, age_seconds: float, tag: str = "a") -> Files:
+    return {
+        **WHOLE,
+        "assets/vocab.txt": FileInfo(9, tag, WALL_TIME - age_seconds),
+    }
+
+
+def test_assets_written_before_the_last_interval_do_not_wait() -> None:
+    decision = decide(watching(), seeing({"1": assets(age_seconds=1.0)}), PollState())
+
+    assert aspired(decision) == [1]
+
+
+def test_assets_written_within_the_last_interval_wait_one_more_poll() -> None:
+    servable = watching()
+    tree = {"1": assets(age_seconds=0.5)}
+
+    first = decide(servable, seeing(tree), PollState())
+    second = decide(servable, seeing(tree, now=NOW + 1.0), first.state)
+
+    assert aspired(first) is None
+    assert first.held_back == {1: "waiting for upload: assets/vocab.txt (still changing)"}
+    assert aspired(second) == [1]
+
+
+def test_assets_dated_in_the_future_wait_one_more_poll_and_no_longer() -> None:
+    servable = watching()
+    tree = {"1": assets(age_seconds=-3600)}
+
+    first = decide(servable, seeing(tree), PollState())
+    second = decide(servable, seeing(tree, now=NOW + 1.0), first.state)
+
+    assert aspired(first) is None
+    assert aspired(second) == [1]
+
+
+def test_assets_that_keep_changing_keep_waiting() -> None:
+    servable = watching()
+    state = PollState()
+
+    for poll in range(5):
+        tree = {"1": assets(age_seconds=0.5, tag=str(poll))}
+        decision = decide(servable, seeing(tree, now=NOW + poll), state)
+        state = decision.state
+        assert aspired(decision) is None
+
+
+def test_an_extra_poll_does_not_shorten_the_wait() -> None:
+    servable = watching()
+    tree = {"1": assets(age_seconds=0.5)}
+
+    first = decide(servable, seeing(tree), PollState())
+    extra = decide(servable, seeing(tree, now=NOW + 0.01), first.state)
+    last = decide(servable, seeing(tree, now=NOW + 1.0), extra.state)
+
+    assert aspired(extra) is None
+    assert aspired(last) == [1]
+
+
+@pytest.mark.parametrize("poll_wait_seconds", [0, -1])
+def test_assets_never_wait_where_no_next_poll_is_to_come(poll_wait_seconds: float) -> None:
+    servable = watching(poll_wait_seconds=poll_wait_seconds)
+
+    decision = decide(servable, seeing({"1": assets(age_seconds=-1)}), PollState())
+
+    assert aspired(decision) == [1]
+
+
+def test_files_other_than_assets_never_wait() -> None:
+    files = {"model": FileInfo(3, "a", WALL_TIME)}
+
+    assert aspired(decide(watching(), seeing({"1": files}), PollState())) == [1]
+
+
+def test_assets_of_a_storage_in_which_files_appear_whole_never_wait() -> None:
+    files = {**WHOLE, "assets.extra/warmup": FileInfo(3, "generation-7")}
+
+    assert aspired(decide(watching(), seeing({"1": files}), PollState())) == [1]
+
+
+# Revisions…
+
+
+def test_the_revision_changes_with_the_content_and_with_nothing_else() -> None:
+    base = revision_of({"a": FileInfo(1, "t"), "b": FileInfo(2, "t")})
+
+    assert revision_of({"b": FileInfo(2, "t"), "a": FileInfo(1, "t")}) == base
+    assert revision_of({"a": FileInfo(1, "t", 5.0), "b": FileInfo(2, "t")}) == base
+    assert revision_of({"a": FileInfo(9, "t"), "b": FileInfo(2, "t")}) != base
+    assert revision_of({"a": FileInfo(1, "u"), "b": FileInfo(2, "t")}) != base
+    assert revision_of({"a": FileInfo(1, "t")}) != base
+
+
+def test_the_revision_is_the_same_in_every_process() -> None:
+    assert revision_of(WHOLE) == "93707428a57990cc"
+
+
+def test_content_that_changed_is_emitted_under_another_revision() -> None:
+    servable = watching()
+    first = decide(servable, seeing({"1": WHOLE}), PollState())
+    changed = {"model": replace(WHOLE["model"], tag="b")}
+
+    second = decide(servable, seeing({"1": changed}), first.state)
+
+    assert first.aspired is not None
+    assert second.aspired is not None
+    assert second.aspired[0].revision != first.aspired[0].revision
+    assert second.aspired[0].data == StoragePath("/base/1", changed)
