@@ -4,11 +4,12 @@ The tutorial's server on the library API: a manager keeps the newest version loa
 scheduler merges calls that arrive at about the same time, a transport receives and answers them.
 """
 
-import itertools
 import logging
+import queue
 import signal
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,19 +20,18 @@ from google.protobuf.message import DecodeError
 from mnist.command_line import CommandLine, run, whole_number
 from mnist.data import NUM_PIXELS
 from mnist.mnist_pb2 import MnistRequest, MnistResponse
+from modelserver import simple_servers
 from modelserver.batching import BasicBatchScheduler, Batch, BatchOptions, BatchTask
 from modelserver.core.manager import Manager
 from modelserver.core.servable import ServableRequest
 from modelserver.errors import InvalidArgumentError, NotFoundError, ServingError
-from modelserver.rpc.status import status_code
+from modelserver.rpc.status import error_answer
 from modelserver.rpc.transport.base import Transport
 from modelserver.rpc.transport.grpc_aio import GrpcAioTransport
 from modelserver.saved_model import SavedModelBundle
-from modelserver.simple_servers import create_single_tf_model_manager_from_base_path
 
 PROG = "mnist_inference_2"
 _METHODS = ["/tensorflow.serving.MnistService/Classify"]
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _GRACE_SECONDS = 10.0
 _log = logging.getLogger(PROG)
 
@@ -39,27 +39,24 @@ _log = logging.getLogger(PROG)
 class Task(BatchTask):
     """One Classify call on its way through a batch: its id, and its image of shape (784,)."""
 
-    def __init__(
-        self, transport: Transport, call_id: int, image: np.ndarray, deadline: float | None
-    ) -> None:
-        super().__init__(size=1, deadline=deadline)
+    def __init__(self, transport: Transport, call_id: int, image: np.ndarray) -> None:
+        super().__init__()
         self._transport = transport
         self.call_id = call_id
         self.image = image
 
     def fail(self, error: ServingError) -> None:
         """Answer the call with `error`."""
-        self._transport.fail_many([self.call_id], status_code(error), error.message)
+        self._transport.reply_many([self.call_id], [error_answer(error)])
 
 
 class MnistService:
-    """Classifies images with the newest version that `manager` has of the servable "default"."""
+    """Classifies images with the newest version that the manager has loaded."""
 
     def __init__(self, manager: Manager, transport: Transport) -> None:
         self._manager = manager
         self._transport = transport
-        # The queue is very large so that no call is refused. A server behind a load balancer would
-        # rather refuse early.
+        # A very large queue, so that no call is refused; behind a load balancer, refuse earlier.
         self._batch_scheduler = BasicBatchScheduler(
             BatchOptions(max_batch_size=32, batch_timeout_micros=10_000, max_enqueued_batches=1000),
             self.do_classify_in_batch,
@@ -70,22 +67,22 @@ class MnistService:
         """Take calls until the transport has stopped, and see every task through."""
         with self._batch_scheduler:
             while (calls := self._transport.next_calls(None)) is not None:
-                deadlines = calls.deadlines or itertools.repeat(None)
-                for call_id, body, deadline in zip(calls.ids, calls.bodies, deadlines):
-                    self.classify(call_id, body, deadline)
+                for call_id, body in zip(calls.ids, calls.bodies, strict=True):
+                    self.classify(call_id, body)
 
-    def classify(self, call_id: int, body: bytes, deadline: float | None) -> None:
+    def classify(self, call_id: int, body: bytes) -> None:
         """Queue one call. It is answered when its batch has run."""
         try:
-            task = Task(self._transport, call_id, _decode_image(body), deadline)
+            task = Task(self._transport, call_id, _decode_image(body))
             self._batch_scheduler.schedule(task)
         except ServingError as error:
-            self._transport.fail_many([call_id], status_code(error), error.message)
+            self._transport.reply_many([call_id], [error_answer(error)])
 
     def do_classify_in_batch(self, batch: Batch[Task]) -> None:
         """Merge the tasks into one tensor, run the model once, and answer each call."""
         images = np.stack([task.image for task in batch])  # (len(batch), 784)
-        with self._manager.get_servable_handle(ServableRequest.latest("default")) as handle:
+        latest = ServableRequest.latest(simple_servers.SERVABLE_NAME)
+        with self._manager.get_servable_handle(latest) as handle:
             bundle: SavedModelBundle = handle.servable
             scores = bundle.predict("predict_images", {"images": images}, ["scores"])["scores"]
         answers = [MnistResponse(value=row).SerializeToString() for row in scores]
@@ -110,15 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"  {PROG} --port=9000 /tmp/monitored\n\nSIGTERM or Ctrl-C answers the calls that were "
         "accepted, then stops.",
     )
-    parser.add_argument(
-        "--port",
-        type=whole_number(0, 65535),
-        required=True,
-        help="the port to listen on at 127.0.0.1; 0 takes a free one",
-    )
-    parser.add_argument(
-        "monitored", type=Path, metavar="DIR", help="where versions appear, polled every second"
-    )
+    port = whole_number(0, 65535)
+    parser.add_argument("--port", type=port, required=True, help="at 127.0.0.1; 0: any free one")
+    parser.add_argument("monitored", type=Path, metavar="DIR", help="looked at every second")
     flags = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("modelserver.sources").setLevel(logging.DEBUG)  # each poll, not only news
@@ -128,25 +119,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(flags: Namespace) -> int:
     if not flags.monitored.is_dir():
         raise NotFoundError(f"{flags.monitored} is not a directory")
-    # Blocked in every thread, so that they wait for `sigwait` and interrupt nothing.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    with create_single_tf_model_manager_from_base_path(flags.monitored) as manager:
-        while not manager.list_available_servable_ids():
+    stop: queue.SimpleQueue[int] = queue.SimpleQueue()  # signal handlers may put into this one
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stop.put(received))
+    manager = simple_servers.create_single_tf_model_manager_from_base_path(str(flags.monitored))
+    try:
+        while not manager.list_available_servable_ids() and stop.empty():
             _log.info("Waiting for models to be loaded...")
-            if signal.sigtimedwait(_STOP_SIGNALS, 1.0):
-                return 0
-        transport = GrpcAioTransport(f"127.0.0.1:{flags.port}", _METHODS)
-        _log.info("Serving at 127.0.0.1:%d", transport.start())
-        stopper = threading.Thread(target=_stop_on_signal, args=(transport,), daemon=True)
-        stopper.start()
-        MnistService(manager, transport).serve()
-        stopper.join()
+            time.sleep(1)
+        _run_server(GrpcAioTransport(f"127.0.0.1:{flags.port}", _METHODS), manager, stop)
+    finally:
+        manager.stop()
     return 0
 
 
-def _stop_on_signal(transport: Transport) -> None:
-    signal.sigwait(_STOP_SIGNALS)
-    transport.stop(_GRACE_SECONDS)
+def _run_server(transport: Transport, manager: Manager, stop: queue.SimpleQueue[int]) -> None:
+    _log.info("Serving at 127.0.0.1:%d", transport.start())
+
+    def stop_when_told() -> None:
+        stop.get()
+        transport.stop(_GRACE_SECONDS)
+
+    threading.Thread(target=stop_when_told, daemon=True).start()
+    MnistService(manager, transport).serve()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""The tutorial's commands as child processes: shown, run, timed, and stopped in every case."""
+"""The tutorial's commands as child processes: shown, run, timed, and stopped in every case.
+
+For the main thread, which is the one that signals interrupt.
+"""
 
 import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from modelserver.errors import DeadlineExceededError, InternalError
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends the tutorial early. Their handlers raise KeyboardInterrupt."""
 
 _POLL_SECONDS = 0.1
 _START_TIMEOUT_SECONDS = 120.0
@@ -32,14 +39,11 @@ def run_command(*command: str) -> str:
 
     Raises `InternalError` where it fails; its own message has been shown by then.
     """
-    with _start(command, subprocess.PIPE) as process:
-        try:
-            output = "".join(_echo(process.stdout))
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode:
-        raise InternalError(f"{command[0]} ended with exit status {process.returncode}")
+    with _running(command, subprocess.PIPE) as process:
+        output = "".join(_echo(process.stdout))
+        status = process.wait()
+    if status:
+        raise InternalError(f"{command[0]} ended with exit status {status}")
     return output
 
 
@@ -54,17 +58,17 @@ def running_server(monitored: Path, log: Path) -> Iterator[str]:
         InternalError: it ended by itself, or failed to stop cleanly.
 
     """
-    with log.open("wb") as output:
-        process = _start(("mnist_inference_2", "--port=0", str(monitored)), output)
-    try:
+    command = ("mnist_inference_2", "--port=0", str(monitored))
+    with log.open("wb") as output, _running(command, output) as process:
         yield _wait_for_address(process, log)
-    finally:
         status = _stop(process)
     if status:
         raise InternalError(f"the server ended with exit status {status}:\n{_end_of(log)}")
 
 
-def _start(command: Sequence[str], output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _running(command: Sequence[str], output: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Show and start a command; stop it on leaving, however that comes about."""
     print(f"$ {shlex.join(command)}", flush=True)
     name, *arguments = command
     if name.startswith("mnist_"):
@@ -72,7 +76,30 @@ def _start(command: Sequence[str], output: int | IO[bytes]) -> subprocess.Popen[
         module = f"mnist.{name.removeprefix('mnist_')}"
         command = [sys.executable, "-u", "-m", module, *arguments]
     errors = None if output == subprocess.PIPE else subprocess.STDOUT
-    return subprocess.Popen(command, stdout=output, stderr=errors)
+    with contextlib.ExitStack() as stack:
+        with _stop_signals_held_back():
+            # In a group of its own: Ctrl-C reaches this process alone, which stops it in order.
+            process = subprocess.Popen(command, stdout=output, stderr=errors, process_group=0)
+            stack.enter_context(process)
+            stack.callback(_stop, process)
+        yield process
+
+
+@contextlib.contextmanager
+def _stop_signals_held_back() -> Iterator[None]:
+    """Let stop signals wait for the end of the block, so that no child is started but unknown."""
+    received: list[int] = []
+    handlers = [
+        (number, signal.signal(number, lambda number, _: received.append(number)))
+        for number in STOP_SIGNALS
+    ]
+    try:
+        yield
+    finally:
+        for number, handler in handlers:
+            signal.signal(number, handler)
+    if received:
+        raise KeyboardInterrupt
 
 
 def _echo(stream: IO[bytes] | None) -> Iterator[str]:

@@ -21,7 +21,7 @@ import numpy as np
 from mnist.client import Classify, Tally, connect, do_inference, round_and_round
 from mnist.command_line import CommandLine, run
 from mnist.data import LabelledImages, read_data_sets
-from mnist.processes import run_command, running_server, step
+from mnist.processes import STOP_SIGNALS, run_command, running_server, step
 from modelserver.errors import (
     DeadlineExceededError,
     FailedPreconditionError,
@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="where MNIST's four files are; without them, scikit-learn's digits are used",
     )
     flags = parser.parse_args(argv)
-    # A terminated tutorial stops what it started, just as an interrupted one does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Terminated or hung up on, it stops what it started, just as when it is interrupted.
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     return run(PROG, lambda: _in_work_dir(flags.work_dir, flags.data_dir))
 
 
@@ -120,7 +121,7 @@ async def _switch(address: str, version: Path, monitored: Path, images: Labelled
         load = asyncio.create_task(do_inference(classify, endless, _CONCURRENCY, _say_nothing))
         try:
             await asyncio.sleep(_SECONDS_BESIDE_SWITCH)
-            await asyncio.to_thread(run_command, "cp", "-r", str(version), str(monitored))
+            run_command("cp", "-r", str(version), str(monitored))  # quick; calls are under way
             await _wait_for_new_answers(classify, probe, old_scores)
             await asyncio.sleep(_SECONDS_BESIDE_SWITCH)
         finally:

@@ -103,7 +103,8 @@ def _class_lines(descriptor: Descriptor, names: dict[str, str]) -> Iterator[str]
     yield f"class {descriptor.name}(Message):"
     for nested in descriptor.nested_types:
         if not nested.GetOptions().map_entry:
-            yield from (f"    {line}" for line in _class_lines(nested, names))
+            yield from (f"    {line}" if line else "" for line in _class_lines(nested, names))
+            yield ""
     for enum in descriptor.enum_types:
         yield from (f"    {value.name}: ClassVar[int]" for value in enum.values)
     for field in descriptor.fields:
@@ -113,7 +114,7 @@ def _class_lines(descriptor: Descriptor, names: dict[str, str]) -> Iterator[str]
     if descriptor.fields:
         yield "        *,"
     for field in descriptor.fields:
-        yield f"        {field.name}: {_argument_type(field, names)} | None = ...,"
+        yield f"        {field.name}: {_argument_type(field, names)} = ...,"
     yield "    ) -> None: ..."
 
 

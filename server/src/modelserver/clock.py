@@ -16,7 +16,9 @@ class Clock(Protocol):
         """Seconds that never go back; the scale of every deadline in this package."""
 
     def time(self) -> float:
-        """Seconds since the epoch, for timestamps that people read. Never compared."""
+        """Seconds since the epoch, for timestamps that people read
+        and for comparison with those of files. It may be set back.
+        """
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> None:
         """Wait on `condition`, which the caller holds, until it is notified or `timeout` seconds of

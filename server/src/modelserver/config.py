@@ -39,14 +39,16 @@ class ModelConfig:
 class ServerConfig:
     """Everything that `modelserver` needs to run.
 
-    `address` is `host:port` or `unix:path`. `poll_wait_seconds` is as
-    `--file_system_poll_wait_seconds`: 0 = once at start, negative = never. `batching` None runs
-    every request by itself. `platform_options` go to the platforms as they are. With
-    `serve_partial` the port opens for the models that loaded though others failed.
+    `port` is the gRPC port, on all interfaces, and `grpc_socket_path` a UNIX socket instead of it
+    (port 0) or beside it. `poll_wait_seconds` is as `--file_system_poll_wait_seconds`: 0 = once at
+    start, negative = never. `batching` None runs every request by itself. `platform_options` go to
+    the platforms as they are. With `serve_partial` the port opens for the models that loaded though
+    others failed.
     """
 
     models: tuple[ModelConfig, ...]
-    addresses: tuple[str, ...]
+    port: int = 8500
+    grpc_socket_path: str = ""
     poll_wait_seconds: float = 1.0
     servable_versions_always_present: bool = True
     batching: BatchingOptions | None = None
@@ -59,6 +61,11 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         check_models(self.models)
+
+    @property
+    def address(self) -> str:
+        """Where to listen: `0.0.0.0:PORT`, or `unix:PATH` when there is no port."""
+        return f"0.0.0.0:{self.port}" if self.port else f"unix:{self.grpc_socket_path}"
 
 
 def check_models(models: tuple[ModelConfig, ...]) -> None:

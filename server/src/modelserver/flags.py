@@ -136,7 +136,8 @@ def _server_config(flags: argparse.Namespace) -> ServerConfig:
     )
     return ServerConfig(
         models=_models(flags),
-        addresses=_addresses(flags),
+        port=flags.port,
+        grpc_socket_path=flags.grpc_socket_path,
         poll_wait_seconds=flags.file_system_poll_wait_seconds,
         servable_versions_always_present=flags.servable_versions_always_present,
         batching=batching,
@@ -158,12 +159,6 @@ def _models(flags: argparse.Namespace) -> tuple[ModelConfig, ...]:
             "make the directory first; it may still be empty"
         )
     return (ModelConfig(flags.model_name, flags.model_base_path),)
-
-
-def _addresses(flags: argparse.Namespace) -> tuple[str, ...]:
-    tcp = [f"0.0.0.0:{flags.port}"] if flags.port else []
-    unix = [f"unix:{flags.grpc_socket_path}"] if flags.grpc_socket_path else []
-    return tuple(tcp + unix)
 
 
 def _batching(flags: argparse.Namespace) -> BatchingOptions | None:

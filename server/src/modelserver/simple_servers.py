@@ -26,7 +26,7 @@ def create_single_tf_model_manager_from_base_path(base_path: str) -> AspiredVers
     )
     manager.add_stop_hook(source.stop)
     manager.start()
-    adapter = saved_model_source_adapter({})
+    adapter = saved_model_source_adapter()
     connect(adapter, manager.set_aspired_versions)
     connect(source, adapter)
     return manager

@@ -1,6 +1,7 @@
 """BatchOptions: defaults of the tutorial, refusals in TensorFlow's words."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,10 +60,9 @@ def test_the_execution_size_is_the_batch_size_unless_set() -> None:
 
 
 def test_the_execution_size_counts_with_splitting_only() -> None:
-    sizes = {"max_batch_size": 100, "max_execution_batch_size": 8}
+    whole = BatchOptions(max_batch_size=100, max_execution_batch_size=8)
 
-    split = BatchOptions(**sizes, enable_large_batch_splitting=True)
-    whole = BatchOptions(**sizes)
+    split = replace(whole, enable_large_batch_splitting=True)
 
     assert split.execution_batch_size == 8
     assert whole.execution_batch_size == 100

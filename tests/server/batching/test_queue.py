@@ -230,7 +230,7 @@ def test_a_task_larger_than_a_batch_is_refused() -> None:
     queue = make_queue(size=4)
 
     with pytest.raises(
-        InvalidArgumentError, match="^Task size 5 is larger than maximum input batch size 4$"
+        InvalidArgumentError, match=r"^Task size 5 is larger than maximum input batch size 4$"
     ):
         queue.add(Task(5), now=100.0)
 
@@ -310,7 +310,7 @@ def test_splitting_needs_a_function_that_splits() -> None:
 
     with pytest.raises(
         InvalidArgumentError,
-        match="^split_input_task_func must be specified when split_input_task is true: 1$",
+        match=r"^split_input_task_func must be specified when split_input_task is true: 1$",
     ):
         BatchQueue(options)
 

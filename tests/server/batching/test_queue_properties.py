@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -51,7 +52,6 @@ class QueueMachine(RuleBasedStateMachine):
         self.now = 100.0
         self.count = 0
         self.waiting: dict[int, Task] = {}
-        self.enqueued_batches_bound = max_enqueued
         self.last_taken: defaultdict[object, int] = defaultdict(lambda: -1)
 
     def make_task(self, size: int, deadline: float | None, shape: str) -> Task:
@@ -79,10 +79,7 @@ class QueueMachine(RuleBasedStateMachine):
         try:
             self.queue.add(task, self.now)
         except UnavailableError:
-            # A whole task may be refused where its parts would have found room.
-            fits = size <= capacity
-            assert not (fits and self.options.enable_large_batch_splitting)
-            assert capacity < self.options.max_batch_size + size
+            assert size > capacity
             return
         assert size <= capacity
         self.waiting.update({part.number: part for part in self.parts})
@@ -148,7 +145,7 @@ class QueueMachine(RuleBasedStateMachine):
         deadlines = [task.deadline for task in alive if task.deadline is not None]
         assert all(self.queue.next_expiry() <= deadline for deadline in deadlines)
         rows = sum(task.size for task in alive)
-        assert rows <= self.enqueued_batches_bound * self.options.execution_batch_size
+        assert rows <= self.options.max_enqueued_batches * self.options.execution_batch_size
 
     def teardown(self) -> None:
         """Nothing is lost: what was not taken before comes out when the queue closes."""
@@ -163,3 +160,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestBatchQueue = QueueMachine.TestCase
+TestBatchQueue.settings = settings(deadline=None)  # a busy machine is no failure

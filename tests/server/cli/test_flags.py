@@ -34,7 +34,7 @@ def test_the_defaults_are_those_of_the_reference(base_path):
     config = parse(f"--model_base_path={base_path}")
 
     assert config.models == (ModelConfig("default", base_path, "tensorflow", Latest(1), {}),)
-    assert config.addresses == ("0.0.0.0:8500",)
+    assert config.address == "0.0.0.0:8500"
     assert config.poll_wait_seconds == 1.0
     assert config.batching is None
     assert config.manager.retry.max_num_load_retries == 5
@@ -245,8 +245,8 @@ def test_a_socket_can_replace_the_port_or_join_it(base_path):
     only = parse(f"--model_base_path={base_path}", "--port=0", "--grpc_socket_path=/tmp/s")
     both = parse(f"--model_base_path={base_path}", "--port=9000", "--grpc_socket_path=/tmp/s")
 
-    assert only.addresses == ("unix:/tmp/s",)
-    assert both.addresses == ("0.0.0.0:9000", "unix:/tmp/s")
+    assert only.address == "unix:/tmp/s"
+    assert (both.address, both.grpc_socket_path) == ("0.0.0.0:9000", "/tmp/s")
 
 
 def test_channel_arguments_are_numbers_or_text(base_path):

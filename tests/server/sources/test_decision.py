@@ -110,6 +110,14 @@ def test_a_missing_specific_version_is_only_a_warning() -> None:
     )
 
 
+def test_specific_versions_of_which_none_is_there_are_no_versions_found() -> None:
+    decision = decide(watching(Specific(frozenset({5}))), seeing({"1": WHOLE}), PollState())
+
+    assert aspired(decision) is None
+    assert len(decision.warnings) == 2
+    assert decision.warnings[1] == NOT_FOUND_WARNING
+
+
 def test_no_specific_versions_at_all_is_warned_of() -> None:
     decision = decide(watching(Specific()), seeing({"1": WHOLE}), PollState())
 

@@ -1,5 +1,7 @@
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,5 +98,24 @@ def test_errors_of_the_operating_system_are_put_into_domain_words(
 
     monkeypatch.setattr(os, "scandir", refuse)
 
-    with pytest.raises(kind, match="^/models/m"):
+    with pytest.raises(kind, match=r"^/models/m( not found|; .+)$"):
+        storage.list_versions("/models/m")
+
+
+def test_a_child_that_cannot_be_looked_at_fails_the_listing_instead_of_seeming_gone(
+    storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StaleEntry:
+        name = "1"
+
+        def is_dir(self) -> bool:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "/models/m/1")
+
+    @contextmanager
+    def scan(_: str) -> Iterator[list[StaleEntry]]:
+        yield [StaleEntry()]
+
+    monkeypatch.setattr(os, "scandir", scan)
+
+    with pytest.raises(UnavailableError, match=r"^/models/m/1; Stale file handle$"):
         storage.list_versions("/models/m")

@@ -39,9 +39,7 @@ from modelserver.sources.versions import (
         pytest.param("assets", None, id="word"),
     ],
 )
-def test_a_directory_name_is_a_version_where_it_is_an_int64(
-    name: str, version: int | None
-) -> None:
+def test_a_directory_name_is_a_version_where_it_is_an_int64(name: str, version: int | None) -> None:
     assert parse_version(name) == version
 
 

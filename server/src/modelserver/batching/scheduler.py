@@ -231,7 +231,6 @@ class SharedBatchScheduler:
             pass
 
     def _run_next_batch(self) -> bool:
-        # The batch is a local of this call, so that an idle worker keeps no task's data alive.
         found = self._wait_for_batch()
         if found is None:
             return False
@@ -242,6 +241,7 @@ class SharedBatchScheduler:
             logger.exception("Running %r failed", batch)
             fail(batch, as_serving_error(error))
         finally:
+            del found, batch  # neither an idle worker nor `close` keeps the tasks' data alive
             with self._lock:
                 queue._num_running -= 1
                 self._notify_if_drained(queue)

@@ -119,7 +119,8 @@ class _SignatureBatcher:
         self._options = options
         self._clock = scheduler.clock
         self._has_warned = False
-        limits = options.for_rows() if signature.is_batchable else options.for_single_requests()
+        self._is_batchable = signature.is_batchable
+        limits = options.for_rows() if self._is_batchable else options.for_single_requests()
         self._queue: ScheduledQueue[RequestTask] = scheduler.add_queue(limits, self._run, split)
 
     # Coming in…
@@ -136,7 +137,7 @@ class _SignatureBatcher:
         self._queue.close()
 
     def _task(self, prediction: Prediction, done: Completion) -> RequestTask:
-        if not self._signature.is_batchable:
+        if not self._is_batchable:
             return RequestTask(prediction, done)
         shape = non_batch_shape(
             self._signature,
@@ -159,7 +160,7 @@ class _SignatureBatcher:
     def _run(self, batch: Batch[RequestTask]) -> None:
         tasks = list(batch)
         num_rows = round_up(batch.size, self._options.allowed_batch_sizes)
-        if not self._signature.is_batchable or (len(tasks) == 1 and num_rows == batch.size):
+        if not self._is_batchable or (len(tasks) == 1 and num_rows == batch.size):
             self._run_each(tasks)
         else:
             self._run_merged(tasks, num_rows)
@@ -179,12 +180,13 @@ class _SignatureBatcher:
             outputs = self._predictor.predict(
                 self._signature.name, inputs, list(self._signature.outputs)
             )
-            answers = split_outputs(outputs, [task.size for task in tasks], num_rows)
+            parts = split_outputs(outputs, [task.size for task in tasks], num_rows)
+            answers = [task.choose(part) for task, part in zip(tasks, parts, strict=True)]
         except Exception as error:
             self._recover(tasks, as_serving_error(error))
             return
         for task, answer in zip(tasks, answers, strict=True):
-            task.answer({name: answer[name] for name in task.prediction.output_names})
+            task.answer(answer)
 
     def _recover(self, tasks: Sequence[RequestTask], error: ServingError) -> None:
         """Keep what failed in a shared run from the requests that it is not the fault of."""
@@ -202,12 +204,13 @@ class _SignatureBatcher:
     def _run_alone(self, task: RequestTask) -> dict[str, np.ndarray] | ServingError:
         if task.deadline is not None and task.deadline <= self._clock.monotonic():
             return DeadlineExceededError("Run() timeout exceeded while waiting in batching queue")
-        wanted = task.prediction.output_names
+        prediction = task.prediction
         # The same outputs as a merged run, so that the model has one set of them to prepare for.
-        names = list(self._signature.outputs) if self._signature.is_batchable else wanted
+        names = list(self._signature.outputs) if self._is_batchable else prediction.output_names
         try:
-            outputs = self._predictor.predict(self._signature.name, task.prediction.inputs, names)
-            return {name: outputs[name] for name in wanted}
+            return task.choose(
+                self._predictor.predict(self._signature.name, prediction.inputs, names)
+            )
         except Exception as error:
             return as_serving_error(error)
 

@@ -18,7 +18,7 @@ class AsyncPredictorLoader:
     """Wraps a platform's Loader, whose servable is a `Predictor`, so that the servable is that
     predictor behind a queue or a thread pool.
 
-    `make_async` is called after each successful load: `lambda predictor:
+    `make_async` is called after each successful load, and must not fail: `lambda predictor:
     BatchedPredictor(predictor, scheduler, options)`. Unloading closes what it made first.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 from modelserver.batching import BatchTask
 from modelserver.errors import ServingError, as_serving_error
 from modelserver.inference.merge import join_outputs
-from modelserver.inference.predictor import Completion, Prediction
+from modelserver.inference.predictor import Completion, Prediction, Tensors
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,10 @@ class RequestTask(BatchTask):
         self.parts: list[RequestTask] = []
         """What stands for it in the queue, in order, where it was split."""
         self._done: Completion | None = done
+
+    def choose(self, outputs: Tensors) -> dict[str, np.ndarray]:
+        """Those of `outputs` that were asked for, in that order."""
+        return {name: outputs[name] for name in self.prediction.output_names}
 
     def answer(self, result: dict[str, np.ndarray] | ServingError) -> None:
         """Give `result` to whoever waits for it. Never raises."""

@@ -20,8 +20,8 @@ class TensorShapeProto(Message):
         def __init__(
             self,
             *,
-            size: int | None = ...,
-            name: str | None = ...,
+            size: int = ...,
+            name: str = ...,
         ) -> None: ...
 
     dim: RepeatedCompositeFieldContainer[TensorShapeProto.Dim]
@@ -29,8 +29,8 @@ class TensorShapeProto(Message):
     def __init__(
         self,
         *,
-        dim: Iterable[TensorShapeProto.Dim] | None = ...,
-        unknown_rank: bool | None = ...,
+        dim: Iterable[TensorShapeProto.Dim] = ...,
+        unknown_rank: bool = ...,
     ) -> None: ...
 
 class TensorProto(Message):
@@ -55,24 +55,24 @@ class TensorProto(Message):
     def __init__(
         self,
         *,
-        dtype: int | None = ...,
-        tensor_shape: TensorShapeProto | None = ...,
-        version_number: int | None = ...,
-        tensor_content: bytes | None = ...,
-        half_val: Iterable[int] | None = ...,
-        float_val: Iterable[float] | None = ...,
-        double_val: Iterable[float] | None = ...,
-        int_val: Iterable[int] | None = ...,
-        string_val: Iterable[bytes] | None = ...,
-        scomplex_val: Iterable[float] | None = ...,
-        int64_val: Iterable[int] | None = ...,
-        bool_val: Iterable[bool] | None = ...,
-        dcomplex_val: Iterable[float] | None = ...,
-        resource_handle_val: Iterable[Message] | None = ...,
-        variant_val: Iterable[Message] | None = ...,
-        uint32_val: Iterable[int] | None = ...,
-        uint64_val: Iterable[int] | None = ...,
-        float8_val: bytes | None = ...,
+        dtype: int = ...,
+        tensor_shape: TensorShapeProto = ...,
+        version_number: int = ...,
+        tensor_content: bytes = ...,
+        half_val: Iterable[int] = ...,
+        float_val: Iterable[float] = ...,
+        double_val: Iterable[float] = ...,
+        int_val: Iterable[int] = ...,
+        string_val: Iterable[bytes] = ...,
+        scomplex_val: Iterable[float] = ...,
+        int64_val: Iterable[int] = ...,
+        bool_val: Iterable[bool] = ...,
+        dcomplex_val: Iterable[float] = ...,
+        resource_handle_val: Iterable[Message] = ...,
+        variant_val: Iterable[Message] = ...,
+        uint32_val: Iterable[int] = ...,
+        uint64_val: Iterable[int] = ...,
+        float8_val: bytes = ...,
     ) -> None: ...
 
 class TensorInfo(Message):
@@ -83,9 +83,9 @@ class TensorInfo(Message):
         def __init__(
             self,
             *,
-            values_tensor_name: str | None = ...,
-            indices_tensor_name: str | None = ...,
-            dense_shape_tensor_name: str | None = ...,
+            values_tensor_name: str = ...,
+            indices_tensor_name: str = ...,
+            dense_shape_tensor_name: str = ...,
         ) -> None: ...
 
     class CompositeTensor(Message):
@@ -94,8 +94,8 @@ class TensorInfo(Message):
         def __init__(
             self,
             *,
-            type_spec: Message | None = ...,
-            components: Iterable[TensorInfo] | None = ...,
+            type_spec: Message = ...,
+            components: Iterable[TensorInfo] = ...,
         ) -> None: ...
 
     name: str
@@ -106,11 +106,11 @@ class TensorInfo(Message):
     def __init__(
         self,
         *,
-        name: str | None = ...,
-        coo_sparse: TensorInfo.CooSparse | None = ...,
-        composite_tensor: TensorInfo.CompositeTensor | None = ...,
-        dtype: int | None = ...,
-        tensor_shape: TensorShapeProto | None = ...,
+        name: str = ...,
+        coo_sparse: TensorInfo.CooSparse = ...,
+        composite_tensor: TensorInfo.CompositeTensor = ...,
+        dtype: int = ...,
+        tensor_shape: TensorShapeProto = ...,
     ) -> None: ...
 
 class SignatureDef(Message):
@@ -121,10 +121,10 @@ class SignatureDef(Message):
     def __init__(
         self,
         *,
-        inputs: Mapping[str, TensorInfo] | None = ...,
-        outputs: Mapping[str, TensorInfo] | None = ...,
-        method_name: str | None = ...,
-        defaults: Mapping[str, TensorProto] | None = ...,
+        inputs: Mapping[str, TensorInfo] = ...,
+        outputs: Mapping[str, TensorInfo] = ...,
+        method_name: str = ...,
+        defaults: Mapping[str, TensorProto] = ...,
     ) -> None: ...
 
 class ModelSpec(Message):
@@ -135,10 +135,10 @@ class ModelSpec(Message):
     def __init__(
         self,
         *,
-        name: str | None = ...,
-        version: Int64Value | None = ...,
-        version_label: str | None = ...,
-        signature_name: str | None = ...,
+        name: str = ...,
+        version: Int64Value = ...,
+        version_label: str = ...,
+        signature_name: str = ...,
     ) -> None: ...
 
 class PredictRequest(Message):
@@ -148,7 +148,7 @@ class PredictRequest(Message):
             def __init__(
                 self,
                 *,
-                estimated_payload_bytes: int | None = ...,
+                estimated_payload_bytes: int = ...,
             ) -> None: ...
 
         DETERMINISTIC_MODE_UNSPECIFIED: ClassVar[int]
@@ -163,13 +163,13 @@ class PredictRequest(Message):
         def __init__(
             self,
             *,
-            client_id: bytes | None = ...,
-            deterministic_mode: int | None = ...,
-            return_additional_arrays_from_prefill: bool | None = ...,
-            return_stoptokens: Iterable[int] | None = ...,
-            return_all_stoptokens: bool | None = ...,
-            max_cache_length: int | None = ...,
-            handshake: PredictRequest.RequestOptions.Handshake | None = ...,
+            client_id: bytes = ...,
+            deterministic_mode: int = ...,
+            return_additional_arrays_from_prefill: bool = ...,
+            return_stoptokens: Iterable[int] = ...,
+            return_all_stoptokens: bool = ...,
+            max_cache_length: int = ...,
+            handshake: PredictRequest.RequestOptions.Handshake = ...,
         ) -> None: ...
 
     model_spec: ModelSpec
@@ -181,12 +181,12 @@ class PredictRequest(Message):
     def __init__(
         self,
         *,
-        model_spec: ModelSpec | None = ...,
-        inputs: Mapping[str, TensorProto] | None = ...,
-        output_filter: Iterable[str] | None = ...,
-        predict_streamed_options: Message | None = ...,
-        client_id: bytes | None = ...,
-        request_options: PredictRequest.RequestOptions | None = ...,
+        model_spec: ModelSpec = ...,
+        inputs: Mapping[str, TensorProto] = ...,
+        output_filter: Iterable[str] = ...,
+        predict_streamed_options: Message = ...,
+        client_id: bytes = ...,
+        request_options: PredictRequest.RequestOptions = ...,
     ) -> None: ...
 
 class PredictResponse(Message):
@@ -195,8 +195,8 @@ class PredictResponse(Message):
     def __init__(
         self,
         *,
-        model_spec: ModelSpec | None = ...,
-        outputs: Mapping[str, TensorProto] | None = ...,
+        model_spec: ModelSpec = ...,
+        outputs: Mapping[str, TensorProto] = ...,
     ) -> None: ...
 
 class SignatureDefMap(Message):
@@ -204,7 +204,7 @@ class SignatureDefMap(Message):
     def __init__(
         self,
         *,
-        signature_def: Mapping[str, SignatureDef] | None = ...,
+        signature_def: Mapping[str, SignatureDef] = ...,
     ) -> None: ...
 
 class GetModelMetadataRequest(Message):
@@ -213,8 +213,8 @@ class GetModelMetadataRequest(Message):
     def __init__(
         self,
         *,
-        model_spec: ModelSpec | None = ...,
-        metadata_field: Iterable[str] | None = ...,
+        model_spec: ModelSpec = ...,
+        metadata_field: Iterable[str] = ...,
     ) -> None: ...
 
 class GetModelMetadataResponse(Message):
@@ -223,8 +223,8 @@ class GetModelMetadataResponse(Message):
     def __init__(
         self,
         *,
-        model_spec: ModelSpec | None = ...,
-        metadata: Mapping[str, Any] | None = ...,
+        model_spec: ModelSpec = ...,
+        metadata: Mapping[str, Any] = ...,
     ) -> None: ...
 
 class StatusProto(Message):
@@ -233,8 +233,8 @@ class StatusProto(Message):
     def __init__(
         self,
         *,
-        error_code: int | None = ...,
-        error_message: str | None = ...,
+        error_code: int = ...,
+        error_message: str = ...,
     ) -> None: ...
 
 class ModelVersionStatus(Message):
@@ -250,9 +250,9 @@ class ModelVersionStatus(Message):
     def __init__(
         self,
         *,
-        version: int | None = ...,
-        state: int | None = ...,
-        status: StatusProto | None = ...,
+        version: int = ...,
+        state: int = ...,
+        status: StatusProto = ...,
     ) -> None: ...
 
 class GetModelStatusRequest(Message):
@@ -260,7 +260,7 @@ class GetModelStatusRequest(Message):
     def __init__(
         self,
         *,
-        model_spec: ModelSpec | None = ...,
+        model_spec: ModelSpec = ...,
     ) -> None: ...
 
 class GetModelStatusResponse(Message):
@@ -268,7 +268,7 @@ class GetModelStatusResponse(Message):
     def __init__(
         self,
         *,
-        model_version_status: Iterable[ModelVersionStatus] | None = ...,
+        model_version_status: Iterable[ModelVersionStatus] = ...,
     ) -> None: ...
 
 class Metric(Message):
@@ -277,8 +277,8 @@ class Metric(Message):
     def __init__(
         self,
         *,
-        name: str | None = ...,
-        int64_value_increase: int | None = ...,
+        name: str = ...,
+        int64_value_increase: int = ...,
     ) -> None: ...
 
 class ReloadConfigRequest(Message):
@@ -287,8 +287,8 @@ class ReloadConfigRequest(Message):
     def __init__(
         self,
         *,
-        config: ModelServerConfig | None = ...,
-        metric_names: Iterable[str] | None = ...,
+        config: ModelServerConfig = ...,
+        metric_names: Iterable[str] = ...,
     ) -> None: ...
 
 class ReloadConfigResponse(Message):
@@ -297,8 +297,8 @@ class ReloadConfigResponse(Message):
     def __init__(
         self,
         *,
-        status: StatusProto | None = ...,
-        metric: Iterable[Metric] | None = ...,
+        status: StatusProto = ...,
+        metric: Iterable[Metric] = ...,
     ) -> None: ...
 
 class FileSystemStoragePathSourceConfig(Message):
@@ -308,7 +308,7 @@ class FileSystemStoragePathSourceConfig(Message):
             def __init__(
                 self,
                 *,
-                num_versions: int | None = ...,
+                num_versions: int = ...,
             ) -> None: ...
 
         class All(Message):
@@ -321,7 +321,7 @@ class FileSystemStoragePathSourceConfig(Message):
             def __init__(
                 self,
                 *,
-                versions: Iterable[int] | None = ...,
+                versions: Iterable[int] = ...,
             ) -> None: ...
 
         latest: FileSystemStoragePathSourceConfig.ServableVersionPolicy.Latest
@@ -330,9 +330,9 @@ class FileSystemStoragePathSourceConfig(Message):
         def __init__(
             self,
             *,
-            latest: FileSystemStoragePathSourceConfig.ServableVersionPolicy.Latest | None = ...,
-            all: FileSystemStoragePathSourceConfig.ServableVersionPolicy.All | None = ...,
-            specific: FileSystemStoragePathSourceConfig.ServableVersionPolicy.Specific | None = ...,
+            latest: FileSystemStoragePathSourceConfig.ServableVersionPolicy.Latest = ...,
+            all: FileSystemStoragePathSourceConfig.ServableVersionPolicy.All = ...,
+            specific: FileSystemStoragePathSourceConfig.ServableVersionPolicy.Specific = ...,
         ) -> None: ...
 
     class ServableToMonitor(Message):
@@ -342,10 +342,9 @@ class FileSystemStoragePathSourceConfig(Message):
         def __init__(
             self,
             *,
-            servable_name: str | None = ...,
-            base_path: str | None = ...,
-            servable_version_policy: FileSystemStoragePathSourceConfig.ServableVersionPolicy
-            | None = ...,
+            servable_name: str = ...,
+            base_path: str = ...,
+            servable_version_policy: FileSystemStoragePathSourceConfig.ServableVersionPolicy = ...,
         ) -> None: ...
 
     servables: RepeatedCompositeFieldContainer[FileSystemStoragePathSourceConfig.ServableToMonitor]
@@ -355,10 +354,10 @@ class FileSystemStoragePathSourceConfig(Message):
     def __init__(
         self,
         *,
-        servables: Iterable[FileSystemStoragePathSourceConfig.ServableToMonitor] | None = ...,
-        file_system_poll_wait_seconds: int | None = ...,
-        fail_if_zero_versions_at_startup: bool | None = ...,
-        servable_versions_always_present: bool | None = ...,
+        servables: Iterable[FileSystemStoragePathSourceConfig.ServableToMonitor] = ...,
+        file_system_poll_wait_seconds: int = ...,
+        fail_if_zero_versions_at_startup: bool = ...,
+        servable_versions_always_present: bool = ...,
     ) -> None: ...
 
 class SamplingConfig(Message):
@@ -371,9 +370,9 @@ class SamplingConfig(Message):
     def __init__(
         self,
         *,
-        sampling_rate: float | None = ...,
-        per_task_sampling_configs: Iterable[Message] | None = ...,
-        attributes: int | None = ...,
+        sampling_rate: float = ...,
+        per_task_sampling_configs: Iterable[Message] = ...,
+        attributes: int = ...,
     ) -> None: ...
 
 class LogCollectorConfig(Message):
@@ -382,8 +381,8 @@ class LogCollectorConfig(Message):
     def __init__(
         self,
         *,
-        type: str | None = ...,
-        filename_prefix: str | None = ...,
+        type: str = ...,
+        filename_prefix: str = ...,
     ) -> None: ...
 
 class LoggingConfig(Message):
@@ -393,9 +392,9 @@ class LoggingConfig(Message):
     def __init__(
         self,
         *,
-        log_collector_config: LogCollectorConfig | None = ...,
-        sampling_config: SamplingConfig | None = ...,
-        custom_logging_config: Any | None = ...,
+        log_collector_config: LogCollectorConfig = ...,
+        sampling_config: SamplingConfig = ...,
+        custom_logging_config: Any = ...,
     ) -> None: ...
 
 class ModelConfig(Message):
@@ -409,13 +408,13 @@ class ModelConfig(Message):
     def __init__(
         self,
         *,
-        name: str | None = ...,
-        base_path: str | None = ...,
-        model_type: int | None = ...,
-        model_platform: str | None = ...,
-        model_version_policy: FileSystemStoragePathSourceConfig.ServableVersionPolicy | None = ...,
-        version_labels: Mapping[str, int] | None = ...,
-        logging_config: LoggingConfig | None = ...,
+        name: str = ...,
+        base_path: str = ...,
+        model_type: int = ...,
+        model_platform: str = ...,
+        model_version_policy: FileSystemStoragePathSourceConfig.ServableVersionPolicy = ...,
+        version_labels: Mapping[str, int] = ...,
+        logging_config: LoggingConfig = ...,
     ) -> None: ...
 
 class ModelConfigList(Message):
@@ -423,7 +422,7 @@ class ModelConfigList(Message):
     def __init__(
         self,
         *,
-        config: Iterable[ModelConfig] | None = ...,
+        config: Iterable[ModelConfig] = ...,
     ) -> None: ...
 
 class ModelServerConfig(Message):
@@ -432,8 +431,8 @@ class ModelServerConfig(Message):
     def __init__(
         self,
         *,
-        model_config_list: ModelConfigList | None = ...,
-        custom_model_config: Any | None = ...,
+        model_config_list: ModelConfigList = ...,
+        custom_model_config: Any = ...,
     ) -> None: ...
 
 class BatchingParameters(Message):
@@ -449,13 +448,13 @@ class BatchingParameters(Message):
     def __init__(
         self,
         *,
-        max_batch_size: Int64Value | None = ...,
-        batch_timeout_micros: Int64Value | None = ...,
-        max_enqueued_batches: Int64Value | None = ...,
-        num_batch_threads: Int64Value | None = ...,
-        thread_pool_name: StringValue | None = ...,
-        allowed_batch_sizes: Iterable[int] | None = ...,
-        pad_variable_length_inputs: bool | None = ...,
-        enable_large_batch_splitting: BoolValue | None = ...,
-        max_execution_batch_size: Int64Value | None = ...,
+        max_batch_size: Int64Value = ...,
+        batch_timeout_micros: Int64Value = ...,
+        max_enqueued_batches: Int64Value = ...,
+        num_batch_threads: Int64Value = ...,
+        thread_pool_name: StringValue = ...,
+        allowed_batch_sizes: Iterable[int] = ...,
+        pad_variable_length_inputs: bool = ...,
+        enable_large_batch_splitting: BoolValue = ...,
+        max_execution_batch_size: Int64Value = ...,
     ) -> None: ...

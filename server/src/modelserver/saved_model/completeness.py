@@ -47,15 +47,13 @@ class CompletenessCheck:
 
     def missing_files(self, path: StoragePath) -> list[str]:
         """Return the files that are missing or cut short, each with the reason; [] = complete."""
-        graph = TEXT_GRAPH if TEXT_GRAPH in path.files else BINARY_GRAPH
-        if BINARY_GRAPH in path.files:
-            graph = BINARY_GRAPH
-        if graph not in path.files:
-            return [graph]
+        graph = next((name for name in (BINARY_GRAPH, TEXT_GRAPH) if name in path.files), None)
+        if graph is None:
+            return [BINARY_GRAPH]
         try:
             needs = self._needs(os.path.join(path.path, graph), path.files[graph])
         except MalformedError:
-            return [f"{graph} (truncated)", *self._missing_variables(path)]
+            return [f"{graph} (truncated)"]
         variables = self._missing_variables(path) if needs.variables else []
         return [*variables, *(asset for asset in needs.assets if asset not in path.files)]
 

@@ -9,7 +9,7 @@ from modelserver.errors import InvalidArgumentError
 
 @dataclass(frozen=True, slots=True)
 class SavedModelOptions:
-    """Settings that hold for every SavedModel of the process. Zeros leave the choice to TensorFlow."""
+    """Settings for every SavedModel of the process. Zeros leave the choice to TensorFlow."""
 
     saved_model_tags: tuple[str, ...] = ("serve",)
     """Names the MetaGraph to load: the one with exactly these tags."""

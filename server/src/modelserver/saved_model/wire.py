@@ -37,7 +37,9 @@ def walk_fields(file: BinaryIO, start: int, size: int) -> Iterator[Field]:
         field = _read_field(file)
         position = field.start + field.size
         if position > end:
-            raise MalformedError(f"field {field.number} ends {position - end} bytes after its message")
+            raise MalformedError(
+                f"field {field.number} ends {position - end} bytes after its message"
+            )
         yield field
 
 

@@ -169,8 +169,9 @@ class _Examination:
             and info.modified is not None
             and self._snapshot.wall_time - info.modified < wait_seconds
         ]
-        if wait_seconds <= 0 or not recent:
+        if not recent:
             return []
+        # Where no next poll is to come (0 or below), this is over at once.
         settling = self._settle(version, revision_of(files), wait_seconds)
         return recent if self._snapshot.now < settling.until else []
 
@@ -184,25 +185,21 @@ class _Examination:
 
 def _absences(servable: MonitoredServable, index: Mapping[int, str]) -> list[str]:
     """Say what was looked for and is not there."""
-    warnings = []
-    if isinstance(servable.version_policy, Specific):
-        wanted = servable.version_policy.versions
-        if not wanted:
-            return [f"No specific versions requested for servable {servable.name}."]
-        warnings = [
-            f"Version {version} of servable {servable.name}, which was requested to be served as a "
-            "'specific' version in the servable's version policy, was not found in the file system"
-            for version in sorted(wanted.difference(index))
-        ]
-        if index.keys() & wanted:
-            return warnings
-    elif index:
-        return warnings
-    return [
-        *warnings,
-        f"No versions of servable {servable.name} found under base path {servable.base_path}. "
-        "Did you forget to name your leaf directory as a number (eg. '/1/')?",
+    name, policy = servable.name, servable.version_policy
+    if policy == Specific():
+        return [f"No specific versions requested for servable {name}."]
+    wanted = policy.versions if isinstance(policy, Specific) else index.keys()
+    warnings = [
+        f"Version {version} of servable {name}, which was requested to be served as a 'specific' "
+        "version in the servable's version policy, was not found in the file system"
+        for version in sorted(wanted - index.keys())
     ]
+    if not wanted & index.keys():
+        warnings.append(
+            f"No versions of servable {name} found under base path {servable.base_path}. "
+            "Did you forget to name your leaf directory as a number (eg. '/1/')?"
+        )
+    return warnings
 
 
 def _enumerate(names: Sequence[str]) -> str:

@@ -2,9 +2,20 @@
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from modelserver.core.storage_path import FileInfo, StoragePath
 from modelserver.errors import NotFoundError, ServingError
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """A path that blocks: `entered` is set once somebody is stuck there, set `release` to let all
+    go on.
+    """
+
+    entered: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
 
 
 class MemoryStorage:
@@ -19,7 +30,7 @@ class MemoryStorage:
         self._files: dict[str, FileInfo] = {}
         self._directories: set[str] = set()
         self._failures: dict[str, ServingError] = {}
-        self._gates: dict[str, threading.Event] = {}
+        self._hangs: dict[str, Hang] = {}
         self._writes = 0
         self.list_calls: dict[str, int] = {}
         """How often each path was listed."""
@@ -56,10 +67,13 @@ class MemoryStorage:
             if error is not None:
                 self._failures[path] = error
 
-    def hang(self, path: str) -> threading.Event:
-        """Block whoever lists `path` until the returned event is set."""
+    def hang(self, path: str) -> Hang:
+        """Block whoever lists exactly `path` from now on, until the `Hang` is released. An earlier
+        one keeps those whom it has.
+        """
         with self._lock:
-            return self._gates.setdefault(path, threading.Event())
+            self._hangs[path] = Hang()
+            return self._hangs[path]
 
     # Reading, as a Storage…
 
@@ -87,9 +101,10 @@ class MemoryStorage:
     def _enter(self, path: str) -> None:
         with self._lock:
             self.list_calls[path] = self.list_calls.get(path, 0) + 1
-            gate = self._gates.get(path)
-        if gate is not None:
-            gate.wait()
+            hang = self._hangs.get(path)
+        if hang is not None:
+            hang.entered.set()
+            hang.release.wait()
         with self._lock:
             failure = self._failures.get(path)
         if failure is not None:

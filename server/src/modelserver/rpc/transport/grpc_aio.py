@@ -27,8 +27,8 @@ class GrpcOptions:
     """What a gRPC server may be told, beyond where it listens and what it serves.
 
     `descriptor_set` is a serialized FileDescriptorSet for server reflection. `max_message_bytes`
-    limits requests and replies, None = no limit. `channel_arguments` go to gRPC as they are, after
-    and over our own. `socket_path`, if not empty, is a unix socket to listen on as well.
+    limits requests and replies, None = no limit. `channel_arguments` go to gRPC as they are, and
+    override ours. `socket_path`, if not empty, is a unix socket to listen on as well.
     """
 
     descriptor_set: bytes = b""
@@ -183,13 +183,14 @@ class _MethodTable:
 
 def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int | str]]:
     limit = -1 if options.max_message_bytes is None else options.max_message_bytes
-    return [
+    ours: dict[str, int | str] = {
         # Without this two servers share a port, and each gets half of the calls.
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", limit),
-        ("grpc.max_send_message_length", limit),
-        *options.channel_arguments,
-    ]
+        "grpc.so_reuseport": 0,
+        "grpc.max_receive_message_length": limit,
+        "grpc.max_send_message_length": limit,
+    }
+    # Of two values for one name gRPC takes the first.
+    return list((ours | dict(options.channel_arguments)).items())
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:

@@ -82,11 +82,12 @@ class Health:
     ) -> AsyncIterator[HealthCheckResponse]:
         last_told = None
         while True:
-            changed = self._changed
+            # All of one moment: the state may change while the client is being told.
+            changed, is_last = self._changed, self._is_closed
             status = self._status(request.service)
             if status != last_told:
                 yield HealthCheckResponse(status=status)
                 last_told = status
-            if self._is_closed:
+            if is_last:
                 return
             await changed.wait()

@@ -1,0 +1,82 @@
+"""ModelService: `tensorflow.serving.ModelService` over raw bytes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from modelserver.core.servable import ServableId
+from modelserver.core.state import ServableState
+from modelserver.errors import NotFoundError, UnimplementedError
+from modelserver.rpc.messages import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelSpec,
+    ModelVersionStatus,
+    StatusProto,
+)
+from modelserver.rpc.model_spec import parse, required_model_spec
+from modelserver.rpc.service import Handler, answer_each
+from modelserver.rpc.status import status_code
+
+SERVICE_NAME = "tensorflow.serving.ModelService"
+
+
+class StateReader(Protocol):
+    """What is read of a `ServableStateMonitor`. Thread-safe."""
+
+    def get_state(self, id: ServableId) -> ServableState | None:
+        """The newest state of one version, None if it is not known."""
+
+    def get_version_states(self, name: str) -> Mapping[int, ServableState]:
+        """The newest state of every version of `name`, highest version first."""
+
+
+class ModelService:
+    """A `Service` that tells the state of versions. HandleReloadConfigRequest answers
+    UNIMPLEMENTED.
+    """
+
+    def __init__(self, states: StateReader) -> None:
+        self._states = states
+
+    @property
+    def methods(self) -> Mapping[str, Handler]:
+        """The two methods of the service."""
+        return {
+            f"/{SERVICE_NAME}/GetModelStatus": answer_each(self._get_model_status),
+            f"/{SERVICE_NAME}/HandleReloadConfigRequest": answer_each(_refuse_reload),
+        }
+
+    def cancel(self, ids: Sequence[int]) -> None:
+        """Nothing waits here."""
+
+    def _get_model_status(self, body: bytes) -> bytes:
+        request = parse(GetModelStatusRequest, body)
+        states = self._find_states(required_model_spec(request))
+        rows = [model_version_status(state) for state in states]
+        return GetModelStatusResponse(model_version_status=rows).SerializeToString()
+
+    def _find_states(self, spec: ModelSpec) -> list[ServableState]:
+        if spec.HasField("version"):
+            version = spec.version.value
+            state = self._states.get_state(ServableId(spec.name, version))
+            if state is None:
+                raise NotFoundError(f"Could not find version {version} of model {spec.name}")
+            return [state]
+        states = self._states.get_version_states(spec.name)
+        if not states:
+            raise NotFoundError(f"Could not find any versions of model {spec.name}")
+        return list(states.values())
+
+
+def model_version_status(state: ServableState) -> ModelVersionStatus:
+    """One version's state as clients see it; the numbers of `ManagerState` are the wire's."""
+    message = state.health.message if state.health is not None else ""
+    status = StatusProto(error_code=status_code(state.health), error_message=message)
+    return ModelVersionStatus(version=state.id.version, state=state.manager_state, status=status)
+
+
+def _refuse_reload(body: bytes) -> bytes:
+    raise UnimplementedError(
+        "HandleReloadConfigRequest is not supported by this server: change the file given as "
+        "--model_config_file instead."
+    )

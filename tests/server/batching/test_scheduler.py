@@ -1,0 +1,643 @@
+"""SharedBatchScheduler and BasicBatchScheduler, on real threads."""
+
+import gc
+import logging
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+
+import pytest
+
+from modelserver.batching import (
+    BasicBatchScheduler,
+    Batch,
+    BatchOptions,
+    BatchTask,
+    ScheduledQueue,
+    SharedBatchScheduler,
+)
+from modelserver.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    InternalError,
+    InvalidArgumentError,
+    ServingError,
+    UnavailableError,
+)
+from modelserver.testing.clock import ManualClock
+
+AT_ONCE = BatchOptions(max_batch_size=4, batch_timeout_micros=0, max_enqueued_batches=100)
+AFTER_10_MS = BatchOptions(max_batch_size=4, batch_timeout_micros=10_000)
+
+
+class Task(BatchTask):
+    """Tells its queue of `answers` when it failed."""
+
+    def __init__(
+        self,
+        name: str = "",
+        size: int = 1,
+        deadline: float | None = None,
+        shape: Hashable = None,
+    ) -> None:
+        super().__init__(size, deadline, shape)
+        self.name = name
+        self.errors: queue.SimpleQueue[ServingError] = queue.SimpleQueue()
+
+    def fail(self, error: ServingError) -> None:
+        self.errors.put(error)
+
+    def wait_for_error(self) -> ServingError:
+        return self.errors.get(timeout=30)
+
+
+class Runner:
+    """Records the batches that it is given. With `blocks`, each waits until `finish`."""
+
+    def __init__(self, *, blocks: bool = False) -> None:
+        self.batches: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        self._may_finish = threading.Event()
+        if not blocks:
+            self._may_finish.set()
+
+    def __call__(self, batch: Batch[Task]) -> None:
+        self.batches.put([task.name for task in batch])
+        assert self._may_finish.wait(30)
+
+    def next_batch(self) -> list[str]:
+        return self.batches.get(timeout=30)
+
+    def finish(self) -> None:
+        self._may_finish.set()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def make_scheduler(clock: ManualClock) -> Iterator[Callable[[int], SharedBatchScheduler]]:
+    made: list[SharedBatchScheduler] = []
+
+    def make(num_batch_threads: int) -> SharedBatchScheduler:
+        made.append(SharedBatchScheduler(num_batch_threads, clock=clock))
+        return made[-1]
+
+    yield make
+    for scheduler in made:
+        scheduler.stop()
+
+
+@pytest.fixture
+def scheduler(make_scheduler: Callable[[int], SharedBatchScheduler]) -> SharedBatchScheduler:
+    """One thread, so that batches come one after the other."""
+    return make_scheduler(1)
+
+
+def occupy(scheduler: SharedBatchScheduler) -> Runner:
+    """Keep one thread busy until `finish`."""
+    runner = Runner(blocks=True)
+    scheduler.add_queue(AT_ONCE, runner).schedule(Task("busy"))
+    assert runner.next_batch() == ["busy"]
+    return runner
+
+
+# Running…
+
+
+def test_a_task_without_timeout_is_run_at_once(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner()
+    scheduled = scheduler.add_queue(AT_ONCE, runner)
+
+    scheduled.schedule(Task("a"))
+
+    assert runner.next_batch() == ["a"]
+
+
+def test_what_comes_while_all_threads_are_busy_shares_a_batch(
+    scheduler: SharedBatchScheduler,
+) -> None:
+    runner = Runner()
+    scheduled = scheduler.add_queue(AT_ONCE, runner)
+    busy = occupy(scheduler)
+    for name in "abcdef":
+        scheduled.schedule(Task(name))
+
+    busy.finish()
+
+    assert runner.next_batch() == ["a", "b", "c", "d"]
+    assert runner.next_batch() == ["e", "f"]
+
+
+def test_a_batch_waits_for_its_timeout(scheduler: SharedBatchScheduler, clock: ManualClock) -> None:
+    runner = Runner()
+    scheduled = scheduler.add_queue(AFTER_10_MS, runner)
+    scheduled.schedule(Task("a"))
+    clock.advance(0.009)
+    scheduled.schedule(Task("b"))
+
+    clock.advance(0.001)
+
+    assert runner.next_batch() == ["a", "b"]
+
+
+def test_a_full_batch_does_not_wait(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner()
+    scheduled = scheduler.add_queue(AFTER_10_MS, runner)
+
+    for name in "abcd":
+        scheduled.schedule(Task(name))
+
+    assert runner.next_batch() == ["a", "b", "c", "d"]
+
+
+def test_each_of_several_waiting_batches_is_run_at_its_own_time(
+    make_scheduler: Callable[[int], SharedBatchScheduler], clock: ManualClock
+) -> None:
+    scheduler = make_scheduler(2)
+    slow, fast = Runner(), Runner()
+    slow_queue = scheduler.add_queue(BatchOptions(batch_timeout_micros=20_000_000), slow)
+    fast_queue = scheduler.add_queue(BatchOptions(batch_timeout_micros=5_000_000), fast)
+
+    slow_queue.schedule(Task("slow"))
+    fast_queue.schedule(Task("fast"))
+    clock.advance(5)
+    first = fast.next_batch()
+    has_slow_run = not slow.batches.empty()
+    clock.advance(15)
+
+    assert first == ["fast"]
+    assert not has_slow_run
+    assert slow.next_batch() == ["slow"]
+
+
+def test_queues_take_turns(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner()
+    one_row = BatchOptions(max_batch_size=1, batch_timeout_micros=0)
+    first, second = scheduler.add_queue(one_row, runner), scheduler.add_queue(one_row, runner)
+    busy = occupy(scheduler)
+    for name in ("a1", "a2", "a3"):
+        first.schedule(Task(name))
+    for name in ("b1", "b2", "b3"):
+        second.schedule(Task(name))
+
+    busy.finish()
+
+    order = [runner.next_batch()[0] for _ in range(6)]
+    assert order == ["a1", "b1", "a2", "b2", "a3", "b3"]
+
+
+def test_as_many_batches_as_threads_run_at_once(
+    make_scheduler: Callable[[int], SharedBatchScheduler],
+) -> None:
+    scheduler = make_scheduler(3)
+    together = threading.Barrier(4)
+    one_row = BatchOptions(max_batch_size=1, batch_timeout_micros=0)
+    scheduled: ScheduledQueue[Task] = scheduler.add_queue(one_row, lambda _: ignore(together))
+
+    for _ in range(3):
+        scheduled.schedule(Task())
+
+    together.wait(30)  # passes once all three batches are there too
+
+
+def ignore(together: threading.Barrier) -> None:
+    together.wait(30)
+
+
+def test_every_task_of_many_threads_is_run_once(
+    make_scheduler: Callable[[int], SharedBatchScheduler],
+) -> None:
+    scheduler = make_scheduler(2)
+    ran: list[str] = []
+    limits = BatchOptions(max_batch_size=7, batch_timeout_micros=0, max_enqueued_batches=10_000)
+    scheduled: ScheduledQueue[Task] = scheduler.add_queue(
+        limits, lambda batch: ran.extend(task.name for task in batch)
+    )
+
+    def schedule_some(number: int) -> None:
+        for other in range(200):
+            scheduled.schedule(Task(f"{number}.{other}", shape=other % 3))
+
+    clients = [threading.Thread(target=schedule_some, args=[number]) for number in range(4)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    scheduled.close()
+
+    assert sorted(ran) == sorted(f"{n}.{other}" for n in range(4) for other in range(200))
+
+
+def test_a_batch_may_schedule_further_tasks(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner()
+    second = scheduler.add_queue(AT_ONCE, runner)
+    first: ScheduledQueue[Task] = scheduler.add_queue(
+        AT_ONCE, lambda _: second.schedule(Task("second"))
+    )
+
+    first.schedule(Task("first"))
+
+    assert runner.next_batch() == ["second"]
+
+
+def test_no_task_is_kept_alive_after_its_run_not_even_as_garbage(
+    scheduler: SharedBatchScheduler,
+) -> None:
+    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    task = Task()
+    is_alive = weakref.ref(task)
+    gc.disable()  # a cycle would be found only later, and hold the data until then
+    try:
+        scheduled.schedule(task)
+        del task
+
+        scheduled.close()
+
+        assert is_alive() is None
+    finally:
+        gc.enable()
+
+
+# Refusing…
+
+
+def test_a_full_queue_answers_unavailable_and_does_not_disturb_others(
+    scheduler: SharedBatchScheduler,
+) -> None:
+    small = BatchOptions(max_batch_size=1, batch_timeout_micros=0, max_enqueued_batches=1)
+    runner, other_runner = Runner(), Runner()
+    scheduled, other = scheduler.add_queue(small, runner), scheduler.add_queue(small, other_runner)
+    busy = occupy(scheduler)
+    scheduled.schedule(Task("first"))
+    refused = Task("refused")
+
+    with pytest.raises(UnavailableError, match="is full"):
+        scheduled.schedule(refused)
+    other.schedule(Task("other"))
+    busy.finish()
+
+    assert runner.next_batch() == ["first"]
+    assert other_runner.next_batch() == ["other"]
+    assert refused.errors.empty()
+
+
+def test_the_queue_counts_what_waits_and_what_it_has_room_for(
+    scheduler: SharedBatchScheduler,
+) -> None:
+    scheduled = scheduler.add_queue(
+        BatchOptions(max_batch_size=4, max_enqueued_batches=2), Runner()
+    )
+
+    scheduled.schedule(Task(size=3))
+
+    assert scheduled.num_enqueued_tasks() == 1
+    assert scheduled.scheduling_capacity() == 5
+    assert repr(scheduled) == "<ScheduledQueue: 1 tasks, 0 running>"
+
+
+def test_a_scheduler_needs_a_thread() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^num_batch_threads must be positive; was 0$"):
+        SharedBatchScheduler(0)
+
+
+# Failing…
+
+
+def test_the_tasks_of_a_batch_that_raises_are_told(
+    scheduler: SharedBatchScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(_: Batch[Task]) -> None:
+        raise RuntimeError("no more memory in the toaster")
+
+    scheduled: ScheduledQueue[Task] = scheduler.add_queue(AFTER_10_MS, break_down)
+    tasks = [Task(name) for name in "abcd"]
+    with caplog.at_level(logging.ERROR):
+        for task in tasks:
+            scheduled.schedule(task)
+        errors = [task.wait_for_error() for task in tasks]
+
+    assert all(isinstance(error, InternalError) for error in errors)
+    assert {str(error) for error in errors} == {"RuntimeError: no more memory in the toaster"}
+    assert "Running <Batch closed: 4 tasks, size 4> failed" in caplog.text
+
+
+def test_a_batch_that_raises_does_not_cost_a_thread(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner()
+
+    def break_down(_: Batch[Task]) -> None:
+        raise RuntimeError
+
+    broken: ScheduledQueue[Task] = scheduler.add_queue(AT_ONCE, break_down)
+    healthy = scheduler.add_queue(AT_ONCE, runner)
+    task = Task()
+    broken.schedule(task)
+    task.wait_for_error()
+
+    healthy.schedule(Task("healthy"))
+
+    assert runner.next_batch() == ["healthy"]
+
+
+def test_a_task_that_cannot_take_its_error_keeps_nobody_from_theirs(
+    scheduler: SharedBatchScheduler, clock: ManualClock
+) -> None:
+    class Deaf(Task):
+        def fail(self, error: ServingError) -> None:
+            raise RuntimeError("what?")
+
+    scheduled = scheduler.add_queue(AFTER_10_MS, Runner())
+    task = Task(deadline=clock.monotonic() + 0.001)
+    scheduled.schedule(Deaf(deadline=clock.monotonic() + 0.001))
+    scheduled.schedule(task)
+
+    clock.advance(0.001)
+
+    assert isinstance(task.wait_for_error(), DeadlineExceededError)
+
+
+# Expiring…
+
+
+def test_a_task_expires_at_its_deadline_though_all_threads_are_busy(
+    scheduler: SharedBatchScheduler, clock: ManualClock
+) -> None:
+    runner = Runner()
+    scheduled = scheduler.add_queue(AT_ONCE, runner)
+    busy = occupy(scheduler)
+    task = Task("late", deadline=clock.monotonic() + 1)
+    scheduled.schedule(task)
+    scheduled.schedule(Task("patient"))
+
+    clock.advance(1)
+    error = task.wait_for_error()
+    busy.finish()
+
+    assert isinstance(error, DeadlineExceededError)
+    assert str(error) == "Run() timeout exceeded while waiting in batching queue"
+    assert runner.next_batch() == ["patient"]
+
+
+def test_an_earlier_deadline_that_comes_later_is_kept(
+    scheduler: SharedBatchScheduler, clock: ManualClock
+) -> None:
+    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    busy = occupy(scheduler)
+    relaxed = Task(deadline=clock.monotonic() + 100)
+    urgent = Task(deadline=clock.monotonic() + 1)
+    scheduled.schedule(relaxed)
+    scheduled.schedule(urgent)
+
+    clock.advance(1)
+    error = urgent.wait_for_error()
+    busy.finish()
+
+    assert isinstance(error, DeadlineExceededError)
+    assert relaxed.errors.empty()
+
+
+def test_a_task_that_is_late_already_is_told_and_not_run(
+    scheduler: SharedBatchScheduler, clock: ManualClock
+) -> None:
+    runner = Runner()
+    scheduled = scheduler.add_queue(AT_ONCE, runner)
+    task = Task("late", deadline=clock.monotonic() - 1)
+
+    scheduled.schedule(task)
+
+    assert isinstance(task.wait_for_error(), DeadlineExceededError)
+    scheduled.close()
+    assert runner.batches.empty()
+
+
+def test_a_deadline_beyond_all_time_does_no_harm() -> None:
+    runner = Runner()
+    with SharedBatchScheduler(1) as scheduler:
+        scheduled = scheduler.add_queue(AT_ONCE, runner)
+        busy = occupy(scheduler)
+        scheduled.schedule(Task("patient", deadline=1e300))
+        task = Task(deadline=scheduler.clock.monotonic() + 0.001)
+
+        scheduled.schedule(task)
+
+        assert isinstance(task.wait_for_error(), DeadlineExceededError)
+        busy.finish()
+        assert runner.next_batch() == ["patient"]
+
+
+# Cancelling…
+
+
+def test_a_cancelled_task_is_told_and_not_run(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner()
+    scheduled = scheduler.add_queue(AT_ONCE, runner)
+    busy = occupy(scheduler)
+    task = Task("cancelled")
+    scheduled.schedule(task)
+    scheduled.schedule(Task("kept"))
+
+    was_waiting = scheduled.cancel(task)
+    busy.finish()
+
+    assert was_waiting
+    assert isinstance(task.wait_for_error(), CancelledError)
+    assert runner.next_batch() == ["kept"]
+
+
+def test_a_task_whose_run_has_begun_cannot_be_cancelled(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner(blocks=True)
+    scheduled = scheduler.add_queue(AT_ONCE, runner)
+    task = Task("running")
+    scheduled.schedule(task)
+    runner.next_batch()
+
+    was_waiting = scheduled.cancel(task)
+    runner.finish()
+
+    assert not was_waiting
+    assert task.errors.empty()
+
+
+# Closing…
+
+
+def test_closing_runs_what_waits_without_waiting_for_more(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner()
+    scheduled = scheduler.add_queue(AFTER_10_MS, runner)
+    scheduled.schedule(Task("a"))
+
+    scheduled.close()
+
+    assert runner.batches.get_nowait() == ["a"]
+    assert scheduled.num_enqueued_tasks() == 0
+
+
+def test_closing_waits_for_the_batch_that_is_running(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner(blocks=True)
+    scheduled = scheduler.add_queue(AT_ONCE, runner)
+    scheduled.schedule(Task("a"))
+    runner.next_batch()
+    events: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def close() -> None:
+        events.put("closing")
+        scheduled.close()
+        events.put("closed")
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    assert events.get(timeout=30) == "closing"
+    events.put("finishing")
+    runner.finish()
+    closer.join()
+
+    assert [events.get_nowait(), events.get_nowait()] == ["finishing", "closed"]
+
+
+def test_closing_ends_when_the_last_task_expired(
+    scheduler: SharedBatchScheduler, clock: ManualClock
+) -> None:
+    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    busy = occupy(scheduler)
+    task = Task(deadline=clock.monotonic() + 1)
+    scheduled.schedule(task)
+    closer = threading.Thread(target=scheduled.close)
+    closer.start()
+
+    clock.advance(1)
+    closer.join()
+
+    assert isinstance(task.wait_for_error(), DeadlineExceededError)
+    busy.finish()
+
+
+def test_closing_ends_when_the_last_task_is_cancelled(scheduler: SharedBatchScheduler) -> None:
+    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    busy = occupy(scheduler)
+    task = Task()
+    scheduled.schedule(task)
+    closer = threading.Thread(target=scheduled.close)
+    closer.start()
+
+    scheduled.cancel(task)
+    closer.join()
+
+    assert isinstance(task.wait_for_error(), CancelledError)
+    busy.finish()
+
+
+def test_a_closed_queue_refuses_tasks_and_can_be_closed_again(
+    scheduler: SharedBatchScheduler,
+) -> None:
+    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+
+    scheduled.close()
+    scheduled.close()
+
+    with pytest.raises(UnavailableError, match="is closed"):
+        scheduled.schedule(Task())
+
+
+def test_closing_one_queue_leaves_the_others_open(scheduler: SharedBatchScheduler) -> None:
+    runner = Runner()
+    closed, other = scheduler.add_queue(AT_ONCE, Runner()), scheduler.add_queue(AT_ONCE, runner)
+
+    closed.close()
+    other.schedule(Task("a"))
+
+    assert runner.next_batch() == ["a"]
+
+
+def test_stopping_runs_what_waits(make_scheduler: Callable[[int], SharedBatchScheduler]) -> None:
+    scheduler = make_scheduler(2)
+    runner = Runner()
+    queues = [scheduler.add_queue(AFTER_10_MS, runner) for _ in range(3)]
+    for number, scheduled in enumerate(queues):
+        scheduled.schedule(Task(str(number)))
+
+    scheduler.stop()
+
+    assert sorted(runner.batches.get_nowait() for _ in range(3)) == [["0"], ["1"], ["2"]]
+
+
+def test_stopping_tells_the_tasks_that_are_late(
+    scheduler: SharedBatchScheduler, clock: ManualClock
+) -> None:
+    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    busy = occupy(scheduler)
+    task = Task(deadline=clock.monotonic() + 1)
+    scheduled.schedule(task)
+    stopper = threading.Thread(target=scheduler.stop)
+    stopper.start()
+
+    clock.advance(1)
+    busy.finish()
+    stopper.join()
+
+    assert isinstance(task.errors.get_nowait(), DeadlineExceededError)
+
+
+def test_a_stopped_scheduler_has_no_threads_and_takes_no_queue() -> None:
+    scheduler = SharedBatchScheduler(2, thread_pool_name="pool_of_this_test")
+
+    running = {thread.name for thread in threading.enumerate()}
+    scheduler.stop()
+    scheduler.stop()
+    left = {thread.name for thread in threading.enumerate()}
+
+    names = {"pool_of_this_test_0", "pool_of_this_test_1", "pool_of_this_test_expiry"}
+    assert names <= running
+    assert not names & left
+    with pytest.raises(UnavailableError, match="stopped"):
+        scheduler.add_queue(AT_ONCE, Runner())
+
+
+# One queue…
+
+
+def test_a_basic_scheduler_batches_and_stops() -> None:
+    runner = Runner()
+    with BasicBatchScheduler(AFTER_10_MS, runner, num_batch_threads=1) as basic:
+        for name in "abcd":
+            basic.schedule(Task(name))
+
+        assert runner.next_batch() == ["a", "b", "c", "d"]
+
+    with pytest.raises(UnavailableError):
+        basic.schedule(Task())
+
+
+def test_a_basic_scheduler_cancels_and_counts(clock: ManualClock) -> None:
+    limits = BatchOptions(max_batch_size=4, max_enqueued_batches=2)
+    with BasicBatchScheduler(limits, Runner(), num_batch_threads=1, clock=clock) as basic:
+        task = Task()
+        basic.schedule(task)
+
+        waiting = (basic.num_enqueued_tasks(), basic.scheduling_capacity())
+        was_waiting = basic.cancel(task)
+
+        assert waiting == (1, 7)
+        assert was_waiting
+        assert isinstance(task.wait_for_error(), CancelledError)
+        assert (basic.num_enqueued_tasks(), basic.scheduling_capacity()) == (0, 8)
+
+
+def test_a_basic_scheduler_splits_large_tasks() -> None:
+    runner = Runner()
+    limits = BatchOptions(
+        max_batch_size=8,
+        batch_timeout_micros=0,
+        enable_large_batch_splitting=True,
+        max_execution_batch_size=4,
+    )
+
+    def split(task: Task, first_size: int, max_size: int) -> list[Task]:
+        assert (first_size, max_size) == (4, 4)
+        return [Task(f"{task.name}1", 4), Task(f"{task.name}2", 2)]
+
+    with BasicBatchScheduler(limits, runner, num_batch_threads=1, split=split) as basic:
+        basic.schedule(Task("a", size=6))
+
+        assert [runner.next_batch(), runner.next_batch()] == [["a1"], ["a2"]]

@@ -1,0 +1,175 @@
+import logging
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from modelserver.core.servable import ServableData
+from modelserver.core.storage_path import StoragePath
+from modelserver.errors import UnavailableError
+from modelserver.sources.monitored_servable import MonitoredServable
+from modelserver.sources.watch import ServableWatch, WatchContext
+from modelserver.testing.clock import ManualClock
+from modelserver.testing.storage import MemoryStorage
+
+LOGGER = "modelserver.sources.watch"
+
+
+def missing_files(path: StoragePath) -> list[str]:
+    return [] if "model" in path.files else ["model"]
+
+
+class Scene:
+    """A watch on /base with everything around it, polled in the test's own thread."""
+
+    def __init__(self) -> None:
+        self.storage = MemoryStorage()
+        self.emitted: list[list[int]] = []
+        self.held_back: list[Mapping[int, str]] = []
+        self.target_error: Exception | None = None
+        servable = MonitoredServable("m", "/base", missing_files)
+        context = WatchContext(self.storage, ManualClock(), self.receive, self.report, True)
+        self.watch = ServableWatch(servable, context)
+
+    def receive(self, name: str, versions: Sequence[ServableData[StoragePath]]) -> None:
+        assert name == "m"
+        if self.target_error is not None:
+            raise self.target_error
+        self.emitted.append([data.id.version for data in versions])
+
+    def report(self, name: str, messages: Mapping[int, str]) -> None:
+        assert name == "m"
+        self.held_back.append(messages)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == level]
+
+
+def test_each_poll_states_the_whole_list_and_everything_held_back(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.watch.poll()
+    scene.storage.write("/base/2/part")
+    scene.watch.poll()
+    scene.storage.write("/base/2/model")
+    scene.watch.poll()
+
+    assert scene.emitted == [[1], [1], [2]]
+    assert scene.held_back == [{}, {2: "waiting for upload: model"}, {}]
+
+
+def test_a_missing_base_path_is_an_error_in_the_words_of_the_reference(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.watch.poll()
+
+    expected = "Could not find base path /base for servable m with error NOT_FOUND: /base not found"
+    assert scene.emitted == []
+    assert str(scene.watch.error) == expected
+    assert expected in messages(caplog, logging.ERROR)[0]
+
+
+def test_a_failed_listing_emits_nothing_and_the_next_good_one_does(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.watch.poll()
+    scene.storage.fail("/base", UnavailableError("/base; Stale file handle"))
+    scene.watch.poll()
+    during_outage = (list(scene.emitted), str(scene.watch.error))
+    scene.storage.fail("/base", None)
+    scene.watch.poll()
+
+    assert during_outage == ([[1]], "/base; Stale file handle")
+    assert scene.emitted == [[1], [1]]
+    assert scene.watch.error is None
+
+
+def test_a_failure_is_logged_once_until_it_changes(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for text in ["first", "first", "first", "second", "second"]:
+        scene.storage.fail("/base", UnavailableError(text))
+        scene.watch.poll()
+
+    logged = messages(caplog, logging.ERROR)
+
+    assert [text.rsplit(": ", 1)[1] for text in logged] == ["first", "second"]
+
+
+def test_an_empty_base_path_is_warned_of_once_until_it_changes(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning = (
+        "No versions of servable m found under base path /base. "
+        "Did you forget to name your leaf directory as a number (eg. '/1/')?"
+    )
+    scene.storage.make_directory("/base")
+    scene.watch.poll()
+    scene.watch.poll()
+    first = messages(caplog, logging.WARNING)
+    scene.storage.write("/base/1/model")
+    scene.watch.poll()
+    scene.storage.remove("/base/1")
+    scene.watch.poll()
+    scene.watch.poll()
+
+    assert first == [warning]
+    assert messages(caplog, logging.WARNING) == [
+        warning,
+        warning,
+        "Refusing to unload all versions for Servable: m",
+    ]
+
+
+def test_aspired_versions_are_logged_at_info_when_they_change_else_at_debug(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, LOGGER)
+    scene.storage.write("/base/1/model")
+
+    scene.watch.poll()
+    scene.watch.poll()
+
+    text = "Aspiring version for servable m version 1 from path: /base/1"
+    assert messages(caplog, logging.INFO) == [text]
+    assert messages(caplog, logging.DEBUG) == [text]
+
+
+def test_a_held_back_version_is_logged_when_its_reason_changes(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    scene.storage.write("/base/1/part")
+
+    scene.watch.poll()
+    scene.watch.poll()
+
+    assert messages(caplog, logging.INFO) == [
+        "Holding back version 1 of servable m: waiting for upload: model"
+    ]
+
+
+def test_a_target_that_raises_does_not_end_the_polling(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.storage.write("/base/1/model")
+    scene.target_error = ValueError("bug in the target")
+    scene.watch.poll()
+    scene.target_error = None
+    scene.watch.poll()
+
+    assert scene.emitted == [[1]]
+    assert "ValueError: bug in the target" in messages(caplog, logging.ERROR)[0]
+
+
+def test_a_retired_watch_tells_nothing_more(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+
+    scene.watch.retire()
+    scene.watch.poll()
+
+    assert scene.emitted == []
+    assert scene.held_back == []
