@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from modelserver.clock import SystemClock
 from modelserver.testing.clock import ManualClock
 

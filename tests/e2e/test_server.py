@@ -297,7 +297,9 @@ def test_bad_usage_is_one_line_and_no_traceback(flags, code, message):
 def test_an_unknown_platform_is_told_with_those_there_are(tmp_path, base_path):
     file = tmp_path / "models.pbtxt"
     file.write_text(
-        f'model_config_list {{ config {{ name: "m" base_path: "{base_path}" model_platform: "onyx" }} }}'
+        f"""model_config_list {{ config {{
+            name: "m" base_path: "{base_path}" model_platform: "onyx"
+        }} }}"""
     )
 
     result = run("--port=18501", f"--model_config_file={file}")

@@ -101,8 +101,7 @@ def test_the_commands_of_the_page_work_as_they_stand(tmp_path: Path, free_port: 
 def test_a_stopped_tutorial_stops_what_it_started(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-u", "-m", "mnist.tutorial", f"--work_dir={tmp_path}"]
     with started(command) as process:
-        assert process.stdout is not None
-        assert any("Classify 1000 test images" in line for line in process.stdout)
+        read_until(process, "Classify 1000 test images")
 
         process.send_signal(number)
         rest, errors = process.communicate(timeout=60)
@@ -137,6 +136,17 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         for member in session_members(process.pid):
             os.kill(member, signal.SIGKILL)
         process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    """Read what `process` prints up to the line with `text` in it."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return
+    pytest.fail("".join(lines) + process.communicate()[1])
 
 
 def session_members(session: int) -> list[int]:

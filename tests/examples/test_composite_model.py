@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from modelserver.core import AspiredVersionsManager, ServableData, ServableId, StoragePath
 from modelserver.core.storage_path import FileInfo
 from modelserver.inference import DEFAULT_SIGNATURE
@@ -20,7 +21,7 @@ WORDS = np.array([b"good", b"bad", b"good"], object)
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
-    """A version directory of the composite: `vocabulary/` and `model/`, where a word's score is 10 times its id."""
+    """A version directory of the composite, in which a word's score is 10 times its id."""
     import tensorflow as tf
 
     class Model(tf.Module):

@@ -1,4 +1,5 @@
 import pytest
+
 from modelserver_operator import __version__
 from modelserver_operator.cli import main
 

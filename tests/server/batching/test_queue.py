@@ -325,6 +325,16 @@ def test_a_large_task_fills_the_open_batch_and_then_further_ones() -> None:
     assert take_sizes(queue, now=110.0) == [[2]]
 
 
+def test_a_task_that_would_fill_a_batch_of_its_own_is_split_too() -> None:
+    queue = make_splitting_queue(size=4)
+    queue.add(Task(3), now=100.0)
+
+    queue.add(Task(3), now=100.0)
+
+    assert take_sizes(queue, now=100.0) == [[3, 1]]
+    assert take_sizes(queue, now=110.0) == [[2]]
+
+
 def test_a_large_task_in_an_empty_queue_is_split_at_the_batch_size() -> None:
     queue = make_splitting_queue(size=4)
 

@@ -173,6 +173,54 @@ def test_each_of_several_waiting_batches_is_run_at_its_own_time(
     assert slow.next_batch() == ["slow"]
 
 
+# On the machine's own clock: the fake one wakes every thread whenever it moves, needed or not.
+
+
+def test_batches_run_at_their_timeouts_one_after_the_other() -> None:
+    runner = Runner()
+    with SharedBatchScheduler(1) as scheduler:
+        scheduled = scheduler.add_queue(BatchOptions(batch_timeout_micros=100), runner)
+        batches = []
+
+        for name in ("a", "b", "c"):
+            scheduled.schedule(Task(name))
+            batches.append(runner.next_batch())
+
+    assert batches == [["a"], ["b"], ["c"]]
+
+
+def test_a_batch_runs_at_its_timeout_though_the_thread_that_watched_the_time_is_busy() -> None:
+    first, second = Runner(blocks=True), Runner()
+    with SharedBatchScheduler(2) as scheduler:
+        sooner = scheduler.add_queue(BatchOptions(batch_timeout_micros=1000), first)
+        later = scheduler.add_queue(BatchOptions(batch_timeout_micros=2000), second)
+
+        sooner.schedule(Task("sooner"))
+        later.schedule(Task("later"))
+
+        assert first.next_batch() == ["sooner"]
+        assert second.next_batch() == ["later"]
+        first.finish()
+
+
+def test_a_batch_that_is_due_does_not_wait_for_one_that_is_not() -> None:
+    runner = Runner()
+    one_hour = BatchOptions(max_batch_size=2, batch_timeout_micros=3_600_000_000)
+    with SharedBatchScheduler(1) as scheduler:
+        patient = scheduler.add_queue(one_hour, runner)
+        patient.schedule(Task("half of a batch"))
+        filled = scheduler.add_queue(one_hour, runner)
+
+        filled.schedule(Task("a"))
+        filled.schedule(Task("b"))
+        full = runner.next_batch()
+        scheduler.add_queue(AT_ONCE, runner).schedule(Task("c"))
+        without_timeout = runner.next_batch()
+
+    assert full == ["a", "b"]
+    assert without_timeout == ["c"]
+
+
 def test_queues_take_turns(scheduler: SharedBatchScheduler) -> None:
     runner = Runner()
     one_row = BatchOptions(max_batch_size=1, batch_timeout_micros=0)

@@ -131,7 +131,10 @@ def test_a_model_config_file_lists_models_with_policies_and_labels(tmp_path):
             version_labels { key: "stable" value: 1 }
             version_labels { key: "canary" value: 2 }
           }
-          config { name: "d" base_path: "/models/d" model_version_policy { latest { num_versions: 2 } } }
+          config {
+            name: "d" base_path: "/models/d"
+            model_version_policy { latest { num_versions: 2 } }
+          }
         }
         """
     )
@@ -152,7 +155,8 @@ def test_a_model_config_file_lists_models_with_policies_and_labels(tmp_path):
     ("text", "message"),
     [
         pytest.param(
-            'model_config_list { config { name: "a" base_path: "/x" } config { name: "a" base_path: "/y" } }',
+            'model_config_list { config { name: "a" base_path: "/x" } '
+            'config { name: "a" base_path: "/y" } }',
             "Illegal to list model a multiple times in config list",
             id="a-model-twice",
         ),
@@ -191,7 +195,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_missing_base_path_is_named_with_what_to_do(tmp_path):
     with pytest.raises(
-        NotFoundError, match="Could not find base path .*/gone for servable mnist: make"
+        NotFoundError, match=r"Could not find base path .*/gone for servable mnist: make"
     ):
         parse("--model_name=mnist", f"--model_base_path={tmp_path}/gone")
 

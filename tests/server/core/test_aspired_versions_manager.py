@@ -42,7 +42,7 @@ class Rig:
         )
 
     def aspire(self, *versions, name="m", revision=None):
-        """Aspire version numbers (a fresh FakeLoader each) or ready-made ServableData, then let things settle."""
+        """Aspire numbers (a fresh FakeLoader each) or ready-made ServableData, and let it settle."""
         self.aspire_only(*versions, name=name, revision=revision)
         self.settle()
 

@@ -163,6 +163,26 @@ def test_effects_elsewhere_in_the_graph_do_not_count():
     assert not ModelGraph(meta_graph, find_no_op).has_effects([name])
 
 
+@pytest.mark.parametrize(
+    ("build", "expected"), [(assign_in_function, True), (call_function, False)]
+)
+def test_functions_called_by_name_are_looked_into(build, expected):
+    from modelserver.saved_model.op_registry import find_op
+
+    meta_graph, name = meta_graph_of(build)
+    for node in meta_graph.graph_def.node:
+        if node.op.endswith("PartitionedCall"):
+            node.op = node.attr.pop("f").func.name
+
+    assert ModelGraph(meta_graph, find_op).has_effects([name]) is expected
+
+
+def test_a_tensor_that_is_not_in_the_graph_has_no_effects():
+    meta_graph, _ = meta_graph_of(call_function)
+
+    assert not ModelGraph(meta_graph, find_no_op).has_effects(["nope:0"])
+
+
 def test_recursive_functions_come_to_an_end():
     meta_graph, name = meta_graph_of(call_function)
     for function in meta_graph.graph_def.library.function:

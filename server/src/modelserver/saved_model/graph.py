@@ -81,11 +81,11 @@ class ModelGraph:
 
     def _node_has_effects(self, node: NodeDef, seen: set[str]) -> bool:
         called = [name for attr in node.attr.values() for name in _function_names(attr)]
-        if node.op in self._functions:
-            return any(self._function_has_effects(name, seen) for name in [node.op, *called])
-        return _op_has_effects(self._ops.get(node.op) or self._find_op(node.op)) or any(
-            self._function_has_effects(name, seen) for name in called
-        )
+        if node.op in self._functions:  # TensorFlow 1 calls a function by its name
+            called.append(node.op)
+        elif _op_has_effects(self._ops.get(node.op) or self._find_op(node.op)):
+            return True
+        return any(self._function_has_effects(name, seen) for name in called)
 
     def _function_has_effects(self, name: str, seen: set[str]) -> bool:
         if name in seen:  # its answer is part of the one being worked out

@@ -1,6 +1,7 @@
 """Translates TensorFlow's errors into the words of `modelserver.errors`."""
 
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -32,7 +33,7 @@ _BY_CODE: dict[int, type[ServingError]] = {
     tf.errors.DATA_LOSS: DataLossError,
 }
 _EAGER_PREAMBLE = "Graph execution error:"
-_NODE_REFERENCE = "[[{{node"
+_NODE_REFERENCE = "[[{{"
 _PLACE = re.compile(r"^\{\{.*?\}\} | \[Op:.*\].*$")
 
 
@@ -40,9 +41,23 @@ def translate(error: Exception) -> ServingError:
     """Return the `ServingError` for what loading or running a model raised. Its message is the one
     line that says what went wrong, without the graph's node names.
     """
-    if not isinstance(error, tf.errors.OpError):
-        return as_serving_error(error)
-    return _BY_CODE.get(error.error_code, InternalError)(_telling_line(error.message))
+    if isinstance(error, ServingError):
+        return error
+    for each in _with_contexts(error):
+        if isinstance(each, tf.errors.OpError) and each.error_code in _BY_CODE:
+            return _BY_CODE[each.error_code](_telling_line(each.message))
+    if isinstance(error, tf.errors.OpError):
+        return InternalError(_telling_line(error.message))
+    return as_serving_error(error)
+
+
+def _with_contexts(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and those it was raised in the handling of: restoring variables hides the
+    missing file behind errors of its further tries.
+    """
+    while error is not None:
+        yield error
+        error = error.__context__
 
 
 def _telling_line(message: str) -> str:

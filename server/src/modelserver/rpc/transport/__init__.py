@@ -1,1 +1,1 @@
-"""Placeholder docstring, written with the package."""
+"""Bytes in, bytes out: `base` is the seam, `grpc_aio` the implementation on grpcio."""
