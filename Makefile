@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SOURCES := server operator examples tests
 READY := $(VENV)/.ready
 
-.PHONY: help setup tutorial test test-fast check format bench lock descriptors clean
+.PHONY: help setup tutorial test test-fast check format bench lock proto clean
 
 help:  ## Say what the targets do
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,8 +55,9 @@ lock: setup  ## Pin the newest packages that requirements/*.in allow
 	        --no-emit-package tensorflow requirements/$$part.in -o requirements/$$part.txt; \
 	done
 
-descriptors: setup  ## Regenerate the protobuf descriptors of the server's API
+proto: setup  ## Regenerate what is generated from protobuf: the server's descriptors, the tutorial's messages
 	$(BIN)/python server/proto/generate_descriptors.py
+	$(BIN)/python -m grpc_tools.protoc --proto_path=examples --python_out=examples --pyi_out=examples mnist/mnist.proto
 
 clean:  ## Remove everything that make made
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

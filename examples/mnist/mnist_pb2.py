@@ -4,34 +4,37 @@
 # source: mnist/mnist.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "mnist/mnist.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'mnist/mnist.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x11mnist/mnist.proto\x12\x12tensorflow.serving""\n\x0cMnistRequest\x12\x12\n\nimage_data\x18\x01 \x03(\x02"\x1e\n\rMnistResponse\x12\r\n\x05value\x18\x01 \x03(\x02\x32_\n\x0cMnistService\x12O\n\x08\x43lassify\x12 .tensorflow.serving.MnistRequest\x1a!.tensorflow.serving.MnistResponseb\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11mnist/mnist.proto\x12\x12tensorflow.serving\"\"\n\x0cMnistRequest\x12\x12\n\nimage_data\x18\x01 \x03(\x02\"\x1e\n\rMnistResponse\x12\r\n\x05value\x18\x01 \x03(\x02\x32_\n\x0cMnistService\x12O\n\x08\x43lassify\x12 .tensorflow.serving.MnistRequest\x1a!.tensorflow.serving.MnistResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "mnist.mnist_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mnist.mnist_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_MNISTREQUEST"]._serialized_start = 41
-    _globals["_MNISTREQUEST"]._serialized_end = 75
-    _globals["_MNISTRESPONSE"]._serialized_start = 77
-    _globals["_MNISTRESPONSE"]._serialized_end = 107
-    _globals["_MNISTSERVICE"]._serialized_start = 109
-    _globals["_MNISTSERVICE"]._serialized_end = 204
+  DESCRIPTOR._loaded_options = None
+  _globals['_MNISTREQUEST']._serialized_start=41
+  _globals['_MNISTREQUEST']._serialized_end=75
+  _globals['_MNISTRESPONSE']._serialized_start=77
+  _globals['_MNISTRESPONSE']._serialized_end=107
+  _globals['_MNISTSERVICE']._serialized_start=109
+  _globals['_MNISTSERVICE']._serialized_end=204
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,8 @@ TensorFlow, which is why the server itself does not.
 """
 
 import importlib
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -19,7 +21,6 @@ from pathlib import Path
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.message import Message
-from grpc_tools import protoc
 
 PROTO_FOLDER = Path(__file__).parent
 RPC_FOLDER = PROTO_FOLDER.parent / "src" / "modelserver" / "rpc"
@@ -74,12 +75,13 @@ def _add_with_imports(file: FileDescriptor, found: dict[str, FileDescriptorProto
 
 
 def _compile_own_file() -> FileDescriptorProto:
+    # In a process of its own: protoc crashes in one that has imported TensorFlow, whose protobuf
+    # library it then gets mixed up with.
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "own.binpb"
         includes = [f"-I{PROTO_FOLDER}", f"-I{files('grpc_tools') / '_proto'}"]
-        status = protoc.main(["protoc", *includes, f"--descriptor_set_out={output}", OWN_FILE])
-        if status != 0:
-            raise SystemExit(f"protoc failed on {OWN_FILE} with status {status}")
+        protoc = [sys.executable, "-m", "grpc_tools.protoc", *includes]
+        subprocess.run([*protoc, f"--descriptor_set_out={output}", OWN_FILE], check=True)
         return FileDescriptorSet.FromString(output.read_bytes()).file[0]
 
 

@@ -112,22 +112,38 @@ def test_an_incomplete_version_waits_while_version_1_serves_and_is_served_when_c
     assert server.predict(3.0) == (2, 6.0)
 
 
-def test_a_version_with_a_broken_signature_fails_while_version_1_serves(
-    server, base_path, saved_models
+def without_signatures(model):
+    model.meta_graphs[0].signature_def.clear()
+
+
+def with_a_signature_of_missing_tensors(model):
+    graph = model.meta_graphs[0]
+    graph.object_graph_def.Clear()  # so that only the signature says what to run
+    graph.signature_def["serving_default"].outputs["y"].name = "no_such_tensor:0"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (without_signatures, "has no signature that can be served"),
+        (with_a_signature_of_missing_tensors, "no_such_tensor"),
+    ],
+)
+def test_a_version_with_wrong_signatures_fails_while_version_1_serves(
+    server, base_path, saved_models, spoil, reason
 ):
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     shutil.copytree(saved_models(2), base_path / "copying")
     file = base_path / "copying" / "saved_model.pb"
     model = SavedModel.FromString(file.read_bytes())
-    signature = model.meta_graphs[0].signature_def["serving_default"]
-    signature.outputs["y"].name = "no_such_tensor:0"
+    spoil(model)
     file.write_bytes(model.SerializeToString())
     (base_path / "copying").rename(base_path / "2")
 
     message = server.wait_for_state(2, "END")
 
-    assert "no_such_tensor" in message
+    assert reason in message
     assert server.predict(3.0) == (1, 3.0)
 
 

@@ -7,10 +7,12 @@ import pytest
 
 from modelserver.core import AspiredVersionsManager, ServableData, ServableId, StoragePath
 from modelserver.core.storage_path import FileInfo
+from modelserver.errors import DataLossError
 from modelserver.inference import DEFAULT_SIGNATURE
 from modelserver.lookup import platform as lookup_platform
 from modelserver.saved_model import platform as saved_model_platform
 from modelserver.testing.executor import InlineExecutor
+from modelserver.testing.loader import FakeLoader
 from plugins import composite_model
 from plugins.independent_servables import MODEL, VOCABULARY, predict_words
 
@@ -89,10 +91,11 @@ def test_a_composite_is_complete_when_both_parts_are(export, tmp_path):
     assert all(name.startswith("model/") for name in missing)
 
 
-def test_a_composite_whose_model_fails_unloads_its_vocabulary(export, tmp_path):
-    shutil.copytree(export, tmp_path / "1")
-    shutil.rmtree(tmp_path / "1" / MODEL)
-    loader = composite_model.platform({}).make_loader(ServableId("m", 1), listing(tmp_path / "1"))
+def test_a_composite_whose_model_fails_unloads_its_vocabulary():
+    vocabulary, model = FakeLoader(), FakeLoader(failures=[DataLossError("truncated")])
+    loader = composite_model.CompositeLoader(vocabulary, model)
 
-    with pytest.raises(Exception, match="saved_model"):
+    with pytest.raises(DataLossError, match="truncated"):
         loader.load()
+
+    assert (vocabulary.loads, vocabulary.unloads) == (1, 1)

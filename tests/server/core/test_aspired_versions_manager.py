@@ -42,7 +42,7 @@ class Rig:
         )
 
     def aspire(self, *versions, name="m", revision=None):
-        """Aspire numbers (a fresh FakeLoader each) or ready-made ServableData, and let it settle."""
+        """Aspire numbers (a FakeLoader each) or ready-made ServableData, and let things settle."""
         self.aspire_only(*versions, name=name, revision=revision)
         self.settle()
 

@@ -89,3 +89,14 @@ def test_it_batches_a_model_until_it_is_unloaded() -> None:
         loader.unload()
 
     assert is_batched
+
+
+def test_a_servable_that_is_no_predictor_is_handed_out_as_it_is() -> None:
+    inner = FakeLoader("a lookup table of its own kind")
+    loader = AsyncPredictorLoader(inner, lambda predictor: RestingPredictor(predictor, inner))
+
+    loader.load()
+
+    assert loader.servable() == "a lookup table of its own kind"
+    loader.unload()
+    assert inner.unloads == 1

@@ -462,3 +462,19 @@ def set_default(path, alias, value):
     with edit_meta_graph(path) as meta_graph:
         signature = meta_graph.signature_def["serving_default"]
         signature.defaults[alias].CopyFrom(tf.make_tensor_proto(value))
+
+
+def test_a_model_without_a_signature_is_refused_and_leaves_nothing_behind(export, tmp_path):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    shutil.copytree(export("softmax"), tmp_path / "1")
+    file = tmp_path / "1" / "saved_model.pb"
+    model = SavedModel.FromString(file.read_bytes())
+    model.meta_graphs[0].signature_def.clear()
+    file.write_bytes(model.SerializeToString())
+    loader = SavedModelLoader(ID, str(tmp_path / "1"), SavedModelOptions())
+
+    with pytest.raises(FailedPreconditionError, match="has no signature that can be served"):
+        loader.load()
+    with pytest.raises(FailedPreconditionError, match="is not loaded"):
+        loader.servable()

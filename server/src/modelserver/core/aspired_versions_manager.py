@@ -145,7 +145,9 @@ class AspiredVersionsManager:
     # Running…
 
     def start(self) -> None:
-        """Start the manager thread."""
+        """Start the manager thread, unless it runs already."""
+        if self._thread is not None:
+            return
         name = "aspired-versions-manager"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()

@@ -15,8 +15,8 @@ class ClosableAsyncPredictor(AsyncPredictor, Protocol):
 
 
 class AsyncPredictorLoader:
-    """Wraps a platform's Loader, whose servable is a `Predictor`, so that the servable is that
-    predictor behind a queue or a thread pool.
+    """Wraps a platform's Loader so that its servable, a `Predictor`, comes behind a queue or a
+    thread pool. A servable that is no `Predictor` is handed out as it is; edges refuse it.
 
     `make_async` is called after each successful load, and must not fail: `lambda predictor:
     BatchedPredictor(predictor, scheduler, options)`. Unloading closes what it made first.
@@ -27,16 +27,20 @@ class AsyncPredictorLoader:
     ) -> None:
         self._loader = loader
         self._make_async = make_async
+        self._servable: object = None
         self._predictor: ClosableAsyncPredictor | None = None
 
     def load(self) -> None:
         """Load the wrapped Loader."""
         self._loader.load()
-        self._predictor = self._make_async(cast(Predictor, self._loader.servable()))
+        self._servable = self._loader.servable()
+        if hasattr(self._servable, "predict"):
+            self._predictor = self._make_async(cast(Predictor, self._servable))
+            self._servable = self._predictor
 
     def unload(self) -> None:
         """Let what was accepted be answered, then unload the wrapped Loader."""
-        predictor, self._predictor = self._predictor, None
+        predictor, self._predictor, self._servable = self._predictor, None, None
         try:
             if predictor is not None:
                 predictor.close()
@@ -44,5 +48,5 @@ class AsyncPredictorLoader:
             self._loader.unload()
 
     def servable(self) -> object:
-        """Return the `AsyncPredictor`."""
-        return self._predictor
+        """Return the `AsyncPredictor`, or what the wrapped Loader has instead of a `Predictor`."""
+        return self._servable

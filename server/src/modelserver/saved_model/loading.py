@@ -8,7 +8,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from modelserver.errors import DataLossError, ResourceExhaustedError, ServingError
+from modelserver.errors import (
+    DataLossError,
+    FailedPreconditionError,
+    ResourceExhaustedError,
+    ServingError,
+)
 from modelserver.inference.signature import Signature
 from modelserver.saved_model.bundle import SavedModelBundle
 from modelserver.saved_model.freezing import freeze
@@ -37,7 +42,8 @@ def load_bundle(path: str, options: SavedModelOptions) -> SavedModelBundle:
     """Load the SavedModel in directory `path`.
 
     Raises a `ServingError`, and then holds nothing: NotFoundError for missing files or tags,
-    DataLossError for corrupt files, and others as TensorFlow names them.
+    DataLossError for corrupt files, FailedPreconditionError for a model without a signature to
+    serve, and others as TensorFlow names them.
     """
     read_meta_graph(path, options.saved_model_tags)  # its errors are clearer than the loaders'
     result = _attempt(_load_into_session, path, options)
@@ -47,6 +53,9 @@ def load_bundle(path: str, options: SavedModelOptions) -> SavedModelBundle:
         result = result if isinstance(functions, ServingError) else functions
     if isinstance(result, ServingError):
         raise result
+    if not result.signatures:  # it would displace a version that answers, and answer nothing
+        result.close()
+        raise FailedPreconditionError(f"{path} has no signature that can be served")
     return result
 
 
