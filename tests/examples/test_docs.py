@@ -1,0 +1,93 @@
+"""What the documentation shows is what there is."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from modelserver import flags
+from modelserver.config import read_batching_parameters, read_models
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = ROOT / "examples" / "plugins"
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def test_the_configuration_files_shown_are_read(tmp_path):
+    models, batching = blocks("docs/server.md", "proto")
+    (tmp_path / "models.pbtxt").write_text(models)
+    (tmp_path / "batching.pbtxt").write_text(batching)
+
+    assert [m.name for m in read_models(tmp_path / "models.pbtxt")] == ["a", "b", "words"]
+    assert read_batching_parameters(tmp_path / "batching.pbtxt").allowed_batch_sizes == (32, 128)
+
+
+def test_the_commands_shown_are_understood(tmp_path):
+    models, batching = blocks("docs/server.md", "proto")
+    (tmp_path / "models.pbtxt").write_text(models)
+    (tmp_path / "batching.pbtxt").write_text(batching)
+    (tmp_path / "m").mkdir()
+    commands = [
+        command.replace("\\\n", " ").replace("=/models/", f"={tmp_path}/").split()
+        for command in blocks("docs/server.md", "shell")
+    ]
+
+    assert len(commands) == 3
+    for command in commands:
+        assert command[0] == "modelserver"
+        flags.parse(command[1:])
+
+
+@pytest.mark.parametrize(
+    ("file", "language"),
+    [
+        ("manifest_source.py", "python"),
+        ("rollback_policy.py", "python"),
+    ],
+)
+def test_the_plug_ins_code_shown_is_theirs(file, language):
+    source = (PLUGINS / file).read_text()
+    shown = [block.strip() for block in blocks("docs/plugins.md", language)]
+
+    assert any(block in source for block in shown)
+
+
+def test_the_entry_point_shown_is_installed():
+    (shown,) = blocks("docs/plugins.md", "toml")
+    project = tomllib.loads((ROOT / "examples" / "pyproject.toml").read_text())["project"]
+    installed = project["entry-points"]["modelserver.platforms"]
+
+    assert tomllib.loads(shown)["project"]["entry-points"]["modelserver.platforms"].items() <= (
+        installed.items()
+    )
+
+
+@pytest.mark.parametrize("file", sorted(PLUGINS.glob("*.py")), ids=lambda path: path.name)
+def test_every_plug_in_is_under_a_hundred_lines_and_on_the_table(file):
+    assert len(file.read_text().splitlines()) < 100
+    if file.name != "__init__.py":
+        assert f"`{file.name}`" in (ROOT / "docs" / "plugins.md").read_text()
+
+
+def test_the_examples_use_the_public_api_alone():
+    imports = re.compile(r"^\s*(?:from|import) (modelserver[\w.]*)(?: import (.*))?$", re.MULTILINE)
+    for file in (ROOT / "examples").rglob("*.py"):
+        for module, names in imports.findall(file.read_text()):
+            private = [
+                part for part in f"{module} {names}".replace(",", " ").split() if "._" in part
+            ]
+            private += [name for name in names.split(",") if name.strip().startswith("_")]
+            assert not private, f"{file}: {private}"
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/server.md", "docs/plugins.md", "docs/tutorial.md"]
+)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), target
