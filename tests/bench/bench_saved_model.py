@@ -7,11 +7,11 @@ loop calls the model with full batches and does nothing else. Both run in turn i
 
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -78,15 +78,15 @@ def through_the_batcher(bundle: SavedModelBundle, rows_each: int, seconds: float
     signature = bundle.signatures[DEFAULT_SIGNATURE]
     inputs = {"x": np.random.default_rng(2).random((rows_each, FEATURES), np.float32)}
     prediction = Prediction(signature, inputs, ["y"])
-    answered = threading.Semaphore(0)
+    answered: SimpleQueue[object] = SimpleQueue()
     outstanding = OUTSTANDING // rows_each
     for _ in range(outstanding):
-        batched.submit(prediction, lambda _: answered.release())
+        batched.submit(prediction, answered.put)
     rows, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
-        answered.acquire()
+        answered.get()
         rows += rows_each
-        batched.submit(prediction, lambda _: answered.release())
+        batched.submit(prediction, answered.put)
     elapsed = time.perf_counter() - begin
     batched.close()
     scheduler.stop()
