@@ -1,5 +1,6 @@
 """Real server processes on real sockets, and SavedModels to give them."""
 
+import importlib
 import os
 import signal
 import socket
@@ -10,14 +11,18 @@ import time
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
 START_SECONDS = 60.0
+
+
+class _Apis:
+    """TensorFlow Serving's stubs, imported when first used: they bring TensorFlow along."""
+
+    def __getattr__(self, name):
+        return importlib.import_module(f"tensorflow_serving.apis.{name}")
+
+
+apis = _Apis()
 
 
 class ServerProcess:
@@ -30,8 +35,8 @@ class ServerProcess:
         command = [sys.executable, "-m", "modelserver", f"--port={self.port}", *flags]
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
-        self.predictions = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        self.predictions = apis.prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.models = apis.model_service_pb2_grpc.ModelServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
 
     def log(self):
@@ -47,7 +52,7 @@ class ServerProcess:
 
     def predict(self, x, version=None, timeout=10.0, model="m"):
         """Send one Predict of a row and return (the version that answered, the answer)."""
-        request = predict_pb2.PredictRequest()
+        request = apis.predict_pb2.PredictRequest()
         request.model_spec.name = model
         if version is not None:
             request.model_spec.version.value = version
@@ -61,7 +66,7 @@ class ServerProcess:
 
     def states(self, model="m"):
         """{version: (state name, error message)}; {} while nothing is known of the model."""
-        request = get_model_status_pb2.GetModelStatusRequest()
+        request = apis.get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
         try:
             response = self.models.GetModelStatus(request, timeout=10.0)
@@ -69,7 +74,7 @@ class ServerProcess:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return {}
             raise
-        names = get_model_status_pb2.ModelVersionStatus.State.Name
+        names = apis.get_model_status_pb2.ModelVersionStatus.State.Name
         return {
             status.version: (names(status.state), status.status.error_message)
             for status in response.model_version_status

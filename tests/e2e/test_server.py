@@ -104,7 +104,8 @@ def test_an_incomplete_version_waits_while_version_1_serves_and_is_served_when_c
 ):
     spoil(base_path / "2", saved_models(2))
 
-    server.wait_for_state(2, "START")
+    message = server.wait_for_state(2, "START")
+    assert message.startswith("waiting for upload: ")
     assert server.predict(3.0) == (1, 3.0)
 
     shutil.copytree(saved_models(2), base_path / "2", dirs_exist_ok=True)

@@ -5,7 +5,7 @@ import pytest
 from modelserver.core.monitor import ServableStateMonitor
 from modelserver.core.servable import ServableId
 from modelserver.core.state import ManagerState, ServableState
-from modelserver.errors import NotFoundError, ServingError
+from modelserver.errors import DataLossError, NotFoundError, ServingError
 from modelserver.rpc.messages import (
     GetModelStatusRequest,
     GetModelStatusResponse,
@@ -124,6 +124,30 @@ def test_an_unknown_model_is_not_found(ask: Ask) -> None:
     assert answer == (StatusCode.NOT_FOUND, "Could not find any versions of model other")
 
 
+def test_a_version_that_is_held_back_says_what_it_waits_for(
+    monitor: ServableStateMonitor, ask: Ask
+) -> None:
+    monitor.report_held_back("m", {2: "waiting for upload: variables/variables.index"})
+
+    answer = ask(GetModelStatusRequest(model_spec=ModelSpec(name="m")))
+
+    expected = "waiting for upload: variables/variables.index"
+    assert rows(answer) == [(2, ManagerState.START, StatusCode.OK, expected)]
+
+
+def test_a_version_between_two_tries_has_the_error_and_which_try_it_was(
+    monitor: ServableStateMonitor, ask: Ask
+) -> None:
+    error = DataLossError("saved_model.pb is truncated")
+    message = "try 1 of 6 failed"
+    monitor.publish(ServableState(ServableId("m", 1), ManagerState.LOADING, error, message))
+
+    answer = ask(GetModelStatusRequest(model_spec=ModelSpec(name="m")))
+
+    expected = "saved_model.pb is truncated (try 1 of 6 failed)"
+    assert rows(answer) == [(1, ManagerState.LOADING, StatusCode.DATA_LOSS, expected)]
+
+
 def test_a_body_that_is_no_request_is_invalid(transport: MemoryTransport) -> None:
     code, message = transport.call(GET_MODEL_STATUS, b"\xff\xff")
 
@@ -137,5 +161,5 @@ def test_reloading_is_unimplemented_and_says_what_to_do(transport: MemoryTranspo
     assert answer == (
         StatusCode.UNIMPLEMENTED,
         "HandleReloadConfigRequest is not supported by this server: change the file given as "
-        "--model_config_file instead.",
+        "--model_config_file and restart the server.",
     )

@@ -50,8 +50,3 @@ class ServableState:
     def is_available(self) -> bool:
         """Whether handles can be had."""
         return self.manager_state is ManagerState.AVAILABLE
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether a waiter for AVAILABLE has its answer: AVAILABLE or END."""
-        return self.manager_state in (ManagerState.AVAILABLE, ManagerState.END)

@@ -69,8 +69,12 @@ class ModelService:
 
 
 def model_version_status(state: ServableState) -> ModelVersionStatus:
-    """One version's state as clients see it; the numbers of `ManagerState` are the wire's."""
-    message = state.health.message if state.health is not None else ""
+    """One version's state as clients see it; the numbers of `ManagerState` are the wire's.
+
+    The message has the error and, beyond the reference, what a healthy version waits for.
+    """
+    error = state.health.message if state.health is not None else ""
+    message = f"{error} ({state.message})" if error and state.message else error or state.message
     status = StatusProto(error_code=status_code(state.health), error_message=message)
     return ModelVersionStatus(version=state.id.version, state=state.manager_state, status=status)
 
@@ -78,5 +82,5 @@ def model_version_status(state: ServableState) -> ModelVersionStatus:
 def _refuse_reload(body: bytes) -> bytes:
     raise UnimplementedError(
         "HandleReloadConfigRequest is not supported by this server: change the file given as "
-        "--model_config_file instead."
+        "--model_config_file and restart the server."
     )
