@@ -13,6 +13,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -22,8 +23,7 @@ from mnist.data import NUM_PIXELS
 from mnist.mnist_pb2 import MnistRequest, MnistResponse
 from modelserver import simple_servers
 from modelserver.batching import BasicBatchScheduler, Batch, BatchOptions, BatchTask
-from modelserver.core.manager import Manager
-from modelserver.core.servable import ServableRequest
+from modelserver.core import Manager, ServableRequest
 from modelserver.errors import InvalidArgumentError, NotFoundError, ServingError
 from modelserver.rpc.status import error_answer
 from modelserver.rpc.transport.base import Transport
@@ -37,10 +37,12 @@ _log = logging.getLogger(PROG)
 
 
 class Task(BatchTask):
-    """One Classify call on its way through a batch: its id, and its image of shape (784,)."""
+    """One Classify call on its way through a batch, with its image of shape (784,)."""
 
-    def __init__(self, transport: Transport, call_id: int, image: np.ndarray) -> None:
-        super().__init__()
+    def __init__(
+        self, transport: Transport, call_id: int, image: np.ndarray, deadline: float | None
+    ) -> None:
+        super().__init__(deadline=deadline)
         self._transport = transport
         self.call_id = call_id
         self.image = image
@@ -56,6 +58,7 @@ class MnistService:
     def __init__(self, manager: Manager, transport: Transport) -> None:
         self._manager = manager
         self._transport = transport
+        self._tasks = WeakValueDictionary[int, Task]()  # by call; a task goes when it is done
         # A very large queue, so that no call is refused; behind a load balancer, refuse earlier.
         self._batch_scheduler = BasicBatchScheduler(
             BatchOptions(max_batch_size=32, batch_timeout_micros=10_000, max_enqueued_batches=1000),
@@ -67,16 +70,25 @@ class MnistService:
         """Take calls until the transport has stopped, and see every task through."""
         with self._batch_scheduler:
             while (calls := self._transport.next_calls(None)) is not None:
-                for call_id, body in zip(calls.ids, calls.bodies, strict=True):
-                    self.classify(call_id, body)
+                for call_id in calls.cancelled:
+                    self.cancel(call_id)
+                deadlines = calls.deadlines or [None] * len(calls.ids)
+                for call_id, body, deadline in zip(calls.ids, calls.bodies, deadlines, strict=True):
+                    self.classify(call_id, body, deadline)
 
-    def classify(self, call_id: int, body: bytes) -> None:
-        """Queue one call. It is answered when its batch has run."""
+    def classify(self, call_id: int, body: bytes, deadline: float | None) -> None:
+        """Queue one call. It is answered when its batch has run, or when its deadline passes."""
         try:
-            task = Task(self._transport, call_id, _decode_image(body))
+            task = Task(self._transport, call_id, _decode_image(body), deadline)
+            self._tasks[call_id] = task
             self._batch_scheduler.schedule(task)
         except ServingError as error:
             self._transport.reply_many([call_id], [error_answer(error)])
+
+    def cancel(self, call_id: int) -> None:
+        """Take a call that nobody waits for out of the queue, if it is still there."""
+        if (task := self._tasks.get(call_id)) is not None:
+            self._batch_scheduler.cancel(task)
 
     def do_classify_in_batch(self, batch: Batch[Task]) -> None:
         """Merge the tasks into one tensor, run the model once, and answer each call."""
@@ -123,13 +135,11 @@ def _serve(flags: Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stop.put(received))
     manager = simple_servers.create_single_tf_model_manager_from_base_path(str(flags.monitored))
-    try:
+    with manager:
         while not manager.list_available_servable_ids() and stop.empty():
             _log.info("Waiting for models to be loaded...")
             time.sleep(1)
         _run_server(GrpcAioTransport(f"127.0.0.1:{flags.port}", _METHODS), manager, stop)
-    finally:
-        manager.stop()
     return 0
 
 

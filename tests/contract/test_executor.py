@@ -44,3 +44,19 @@ def test_work_may_submit_more_work(executor):
     finish(executor)
 
     assert ran == ["first", "second"]
+
+
+def test_a_shutdown_runs_what_waits(executor):
+    ran = []
+    executor.submit(lambda: ran.append("work"))
+
+    executor.shutdown()
+
+    assert ran == ["work"]
+
+
+def test_after_a_shutdown_work_is_refused(executor):
+    executor.shutdown()
+
+    with pytest.raises(RuntimeError, match=r"after shutdown"):
+        executor.submit(lambda: None)

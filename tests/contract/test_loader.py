@@ -119,3 +119,24 @@ def test_a_load_that_cannot_work_raises_and_may_be_tried_again(make_good_and_bro
     for _ in range(2):
         with pytest.raises(Exception, match=r"."):
             broken.load()
+
+
+@every_loader
+def test_what_was_unloaded_may_be_loaded_again(make_good_and_broken):
+    good, _ = make_good_and_broken
+
+    for _ in range(2):
+        good.load()
+        assert good.servable() is not None
+        good.unload()
+
+
+@every_loader
+def test_a_failed_load_holds_nothing_and_needs_no_unload(make_good_and_broken):
+    good, broken = make_good_and_broken
+    good.load()
+
+    with pytest.raises(Exception, match=r"."):
+        broken.load()
+
+    good.unload()  # the other of its kind is not touched by the failure

@@ -350,3 +350,81 @@ def test_an_interrupt_stops_the_server_too(server):
     server.process.send_signal(signal.SIGINT)
 
     assert server.process.wait(60) == 0
+
+
+@pytest.fixture
+def install_platform(tmp_path, monkeypatch):
+    """Make a platform from source text, as if a distribution with it were installed."""
+
+    def install(name, source):
+        (tmp_path / f"{name}_platform.py").write_text(source)
+        metadata = tmp_path / f"{name}_platform-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Name: {name}-platform\nVersion: 1.0\n")
+        entry_points = f"[modelserver.platforms]\n{name} = {name}_platform:platform\n"
+        (metadata / "entry_points.txt").write_text(entry_points)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        (tmp_path / "models" / "1").mkdir(parents=True)
+        file = tmp_path / "models.pbtxt"
+        file.write_text(
+            f"""model_config_list {{ config {{
+                name: "m" base_path: "{tmp_path}/models" model_platform: "{name}"
+            }} }}"""
+        )
+        return f"--model_config_file={file}"
+
+    return install
+
+
+HANGING_PLATFORM = """
+import threading
+
+class Hanging:
+    def missing_files(self, path):
+        return []
+
+    def make_loader(self, id, path):
+        return self
+
+    def load(self):
+        print("loading for ever", flush=True)
+        threading.Event().wait()
+
+def platform(options):
+    return Hanging()
+"""
+
+
+def test_sigterm_ends_the_process_though_a_load_hangs_for_ever(start_server, install_platform):
+    server = start_server(install_platform("hanging", HANGING_PLATFORM))
+    while "loading for ever" not in server.log():
+        threading.Event().wait(0.05)
+
+    assert server.terminate() == 0
+    assert "Some loads or runs did not end" in server.log()
+
+
+def test_a_platform_that_cannot_be_imported_is_one_line(install_platform):
+    result = run("--port=18502", install_platform("broken", "import no_such_module"))
+
+    assert result.returncode == 1
+    expected = "modelserver: Platform 'broken' (broken_platform:platform) cannot be used: "
+    assert result.stderr.startswith(expected)
+    assert result.stderr.count("\n") == 1
+
+
+def test_with_serve_partial_a_model_without_any_version_does_not_hold_the_others_up(
+    start_server, tmp_path, base_path
+):
+    file = tmp_path / "models.pbtxt"
+    file.write_text(
+        f"""model_config_list {{
+            config {{ name: "m" base_path: "{base_path}" model_platform: "tensorflow" }}
+            config {{ name: "typo" base_path: "{tmp_path}/typo" model_platform: "tensorflow" }}
+        }}"""
+    )
+
+    server = start_server(f"--model_config_file={file}", "--serve_partial", *QUICK)
+
+    assert server.wait_until_serving().predict(3.0) == (1, 3.0)
+    assert not server.is_serving("typo")

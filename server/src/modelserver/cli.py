@@ -6,44 +6,67 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
+from queue import SimpleQueue
 
 from modelserver.errors import ServingError
 from modelserver.flags import parse
 from modelserver.server import ModelServer
 
-_log = logging.getLogger(__name__)
-
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 stopped as asked, 1 could not serve;
-    bad usage exits with 2.
+    """Serve until SIGTERM or SIGINT.
 
-    A second signal ends the process at once.
+    Returns the exit code: 0 stopped as asked, 1 could not serve; bad usage exits with 2. A second
+    signal ends the process at once, and so does the first when what hangs keeps it from stopping.
     """
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    _log_to_stderr()
     stop = threading.Event()
+    _stop_on_signal(stop)
     try:
         config = parse(sys.argv[1:] if argv is None else argv)
-        _stop_on_signal(stop)
-        ModelServer(config).run(stop)
+        return _serve(ModelServer(config), stop)
     except ServingError as error:
-        print(f"modelserver: {error}", file=sys.stderr)  # noqa: T201  # the answer to whoever typed it
-        return 1
-    return 0
+        return _refuse(error)
+
+
+def _serve(server: ModelServer, stop: threading.Event) -> int:
+    try:
+        server.run(stop)
+        code = 0
+    except ServingError as error:
+        code = _refuse(error)
+    if not server.has_stopped:
+        # A load or a run hangs in a thread that the interpreter would wait for.
+        logging.shutdown()
+        os._exit(code)
+    return code
+
+
+def _refuse(error: ServingError) -> int:
+    print(f"modelserver: {error}", file=sys.stderr)  # noqa: T201  # the answer to whoever typed it
+    return 1
+
+
+def _log_to_stderr() -> None:
+    layout = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=layout, stream=sys.stderr)
 
 
 def _stop_on_signal(stop: threading.Event) -> None:
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
+    """Set `stop` on the first signal, end the process on the second.
 
+    The handlers only pass the signal on, to a thread: a handler runs between any two instructions
+    of the main thread, also while that holds the lock that setting `stop` needs.
+    """
+    received: SimpleQueue[int] = SimpleQueue()
     for number in _STOP_SIGNALS:
-        signal.signal(number, handle)
+        signal.signal(number, lambda number, frame: received.put(number))
+
+    def take_signals() -> None:
+        received.get()
+        stop.set()
+        os._exit(128 + received.get())
+
+    threading.Thread(target=take_signals, name="signals", daemon=True).start()

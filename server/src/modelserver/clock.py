@@ -40,5 +40,8 @@ class SystemClock:
         return time.time()
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> None:
-        """Wait for a notification or for `timeout` seconds."""
-        condition.wait(timeout)
+        """Wait for a notification or for `timeout` seconds.
+
+        A deadline may be further away than a thread is able to sleep: then it wakes up early.
+        """
+        condition.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))

@@ -77,6 +77,8 @@ def check_models(models: tuple[ModelConfig, ...]) -> None:
     """
     seen: set[str] = set()
     for model in models:
+        if not model.name:
+            raise InvalidArgumentError(f"The model at {model.base_path} has no name")
         if model.name in seen:
             raise InvalidArgumentError(
                 f"Illegal to list model {model.name} multiple times in config list"
@@ -157,6 +159,9 @@ def read_text_message(path: Path, message: MessageT) -> MessageT:
 
 
 def _model_config(model: messages.ModelConfig) -> ModelConfig:
+    if model.HasField("logging_config"):
+        message = f"Model {model.name} has a logging_config: request logging is not in this release"
+        raise InvalidArgumentError(message)
     return ModelConfig(
         name=model.name,
         base_path=model.base_path,

@@ -3,6 +3,7 @@ to a `ServerConfig`.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,31 +38,31 @@ exit codes: 0 stopped as asked (SIGTERM, SIGINT); 1 could not serve; 2 the comma
 
 NOT_YET = MappingProxyType(
     {
-        "rest_api_port": "the REST API",
-        "rest_api_num_threads": "the REST API",
-        "rest_api_timeout_in_ms": "the REST API",
-        "rest_api_enable_cors_support": "the REST API",
-        "model_config_file_poll_wait_seconds": "re-reading the configuration file",
-        "enable_per_model_batching_parameters": "batching parameters of single models",
-        "ssl_config_file": "TLS",
-        "use_alts_credentials": "ALTS",
-        "platform_config_file": "platform configuration files",
-        "monitoring_config_file": "metrics",
-        "tensorflow_session_config_file": "session configuration files",
-        "num_request_iterations_for_warmup": "recorded warm-up requests",
-        "prefer_tflite_model": "TensorFlow Lite",
-        "num_tflite_pools": "TensorFlow Lite",
-        "num_tflite_interpreters_per_pool": "TensorFlow Lite",
-        "enable_signature_method_name_check": "Classify and Regress",
-        "xla_cpu_compilation_enabled": "XLA",
-        "xla_gpu_compilation_enabled": "XLA",
-        "thread_pool_factory_config_file": "thread pool factories",
-        "mixed_precision": "mixed precision",
+        "rest_api_port": ("the REST API", ("0",)),
+        "rest_api_num_threads": ("the REST API", ()),
+        "rest_api_timeout_in_ms": ("the REST API", ("30000",)),
+        "rest_api_enable_cors_support": ("the REST API", ("false", "0")),
+        "model_config_file_poll_wait_seconds": ("re-reading the configuration file", ("0",)),
+        "enable_per_model_batching_parameters": ("batching of single models", ("false", "0")),
+        "ssl_config_file": ("TLS", ("",)),
+        "use_alts_credentials": ("ALTS", ("false", "0")),
+        "platform_config_file": ("reading platform configurations", ("",)),
+        "monitoring_config_file": ("the metrics endpoint", ("",)),
+        "tensorflow_session_config_file": ("reading session configurations", ("",)),
+        "num_request_iterations_for_warmup": ("warm-up by recorded requests", ("0",)),
+        "prefer_tflite_model": ("TensorFlow Lite", ("false", "0")),
+        "num_tflite_pools": ("TensorFlow Lite", ()),
+        "num_tflite_interpreters_per_pool": ("TensorFlow Lite", ("1",)),
+        "enable_signature_method_name_check": ("Classify and Regress", ("false", "0")),
+        "xla_cpu_compilation_enabled": ("XLA", ("false", "0")),
+        "xla_gpu_compilation_enabled": ("XLA", ("false", "0")),
+        "thread_pool_factory_config_file": ("choosing a thread pool", ("",)),
+        "mixed_precision": ("mixed precision", ("",)),
     }
 )
-"""Flags of the reference whose feature is not here yet. They are refused by name, not ignored: a
-server that silently does less than asked is worse than one that does not start.
-"""
+"""Flags of the reference whose feature is not here yet, with the values that ask for nothing. Other
+values are refused by name, not ignored: a server that silently does less than asked is worse than
+one that does not start."""
 
 NO_EFFECT = frozenset(
     {
@@ -99,9 +100,10 @@ def parse(argv: Sequence[str]) -> ServerConfig:
     """
     parser = _make_parser()
     flags = parser.parse_args(argv)
-    for name, feature in NOT_YET.items():
-        if getattr(flags, name) is not None:
-            parser.error(f"--{name}: {feature} is not in this release")
+    for name, (feature, harmless) in NOT_YET.items():
+        value = getattr(flags, name)
+        if value is not None and value.lower() not in harmless:
+            parser.error(f"--{name}={value}: {feature} is not in this release")
     try:
         _check(flags)
     except InvalidArgumentError as error:
@@ -120,6 +122,8 @@ def _check(flags: argparse.Namespace) -> None:
         )
     if flags.batching_parameters_file and not flags.enable_batching:
         raise InvalidArgumentError("--batching_parameters_file is set without --enable_batching")
+    if flags.drain_seconds < 0:
+        raise InvalidArgumentError("--drain_seconds must not be negative")
     both = flags.tensorflow_intra_op_parallelism or flags.tensorflow_inter_op_parallelism
     if flags.tensorflow_session_parallelism and both:
         raise InvalidArgumentError(
@@ -221,7 +225,7 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--file_system_poll_wait_seconds",
-        type=float,
+        type=_finite,
         default=1.0,
         help="how often to look for versions; 0 = once at start, negative = never (default: 1)",
     )
@@ -246,7 +250,7 @@ def _add_listening_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--drain_seconds",
-        type=float,
+        type=_finite,
         default=30.0,
         help="after SIGTERM, how long accepted calls may take to finish (default: %(default)g)",
     )
@@ -356,12 +360,19 @@ def _at_least(minimum: int) -> Callable[[str], int]:
 
 
 def _fraction(text: str) -> float:
+    number = _finite(text)
+    if not 0.0 <= number <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
+def _finite(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        number = -1.0
-    if not 0.0 <= number <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return number
 
 

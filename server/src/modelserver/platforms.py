@@ -3,9 +3,9 @@ distribution.
 """
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
-from modelserver.errors import InvalidArgumentError
+from modelserver.errors import FailedPreconditionError, InvalidArgumentError, ServingError
 from modelserver.inference import Platform
 
 GROUP = "modelserver.platforms"
@@ -14,8 +14,11 @@ GROUP = "modelserver.platforms"
 def make_platforms(names: Iterable[str], options: Mapping[str, object]) -> dict[str, Platform]:
     """Make each named platform once, with `options`.
 
-    Raises: InvalidArgumentError: no installed distribution has a platform of that name, or two
-    have; says which there are.
+    Raises:
+        InvalidArgumentError: no installed distribution has a platform of that name, or two have;
+            says which there are.
+        FailedPreconditionError: it cannot be imported or made.
+
     """
     return {name: _make(name, options) for name in set(names)}
 
@@ -30,5 +33,15 @@ def _make(name: str, options: Mapping[str, object]) -> Platform:
         raise InvalidArgumentError(
             f"Several platforms are called {name!r}: {homes}. Uninstall all but one"
         )
-    platform: Platform = found[0].load()(options)
+    return _load(found[0], options)
+
+
+def _load(point: EntryPoint, options: Mapping[str, object]) -> Platform:
+    try:
+        platform: Platform = point.load()(options)
+    except ServingError:
+        raise
+    except Exception as error:  # whatever a plug-in's import raises
+        message = f"Platform {point.name!r} ({point.value}) cannot be used: {error!r}"
+        raise FailedPreconditionError(message) from error
     return platform

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from modelserver.batching import SharedBatchScheduler
@@ -14,10 +14,9 @@ from modelserver.clock import SystemClock
 from modelserver.config import ModelConfig, ServerConfig
 from modelserver.core.aspired_versions_manager import AspiredVersionsManager
 from modelserver.core.loader import Loader
-from modelserver.core.monitor import WaitResult
 from modelserver.core.servable import ServableId, ServableRequest
 from modelserver.core.source import SourceAdapter, connect
-from modelserver.core.state import ServableState
+from modelserver.core.state import ManagerState, ServableState
 from modelserver.core.storage_path import StoragePath
 from modelserver.errors import FailedPreconditionError, UnavailableError
 from modelserver.inference import BatchedPredictor, DirectPredictor, Predictor
@@ -41,8 +40,11 @@ _LOOK_SECONDS = 0.5
 _REMIND_SECONDS = 10.0
 """How often it says what it is still waiting for."""
 
-_UNLOAD_SECONDS = 30.0
-"""How long a stop waits for models to unload."""
+_FIRST_POLL_SECONDS = 10.0
+"""How long --serve_partial waits for a model of which nothing has been heard."""
+
+_UNLOAD_SECONDS = 10.0
+"""How long a stop waits for models to unload, and again for their runs to end."""
 
 
 class ModelServer:
@@ -50,17 +52,18 @@ class ModelServer:
     stops it.
 
     The gRPC port opens when every model has an AVAILABLE version or has failed for good, so that
-    whoever can connect gets answers.
+    whoever can connect gets answers. `has_stopped` is False after `run` when threads are left
+    behind that hang in a load or a run: they keep the interpreter from ending.
     """
 
     def __init__(self, config: ServerConfig) -> None:
+        self.has_stopped = False
         self._config = config
         self._manager = AspiredVersionsManager(options=config.manager)
         self._batching = _make_scheduler(config)
         self._direct = ThreadPoolExecutor(4 * (os.cpu_count() or 1), "predict")
-        self._platforms = make_platforms(
-            (m.platform for m in config.models), config.platform_options
-        )
+        names = (model.platform for model in config.models)
+        self._platforms = make_platforms(names, config.platform_options)
         self._source = self._make_source()
         services: list[Service] = [
             PredictionService(self._manager, encodes_as_content=config.serialize_as_tensor_content),
@@ -73,8 +76,11 @@ class ModelServer:
     def run(self, stop: threading.Event) -> None:
         """Load, serve until `stop` is set, then drain and unload.
 
-        Raises: UnavailableError: the port is in use. FailedPreconditionError: models failed to
-        load, and the configuration does not accept that.
+        Raises:
+            UnavailableError: the port is in use.
+            FailedPreconditionError: models failed to load, and the configuration does not accept
+                that.
+
         """
         try:
             _check_port_is_free(self._config.port)
@@ -82,7 +88,7 @@ class ModelServer:
             if self._wait_for_models(stop):
                 self._serve(stop)
         finally:
-            self._stop()
+            self.has_stopped = self._stop()
 
     def _start_loading(self) -> None:
         self._manager.start()
@@ -93,54 +99,76 @@ class ModelServer:
         connect(self._source, adapter)
 
     def _wait_for_models(self, stop: threading.Event) -> bool:
-        """Wait until each model has an AVAILABLE version or ended. Returns False if asked to stop
+        """Wait until no model keeps the port closed any more. Returns False if asked to stop
         meanwhile.
         """
-        requests = [ServableRequest.latest(model.name) for model in self._config.models]
-        waits = 0
+        pending = frozenset(ServableRequest.latest(model.name) for model in self._config.models)
+        failed: dict[ServableRequest, ServableState] = {}
+        waited_seconds = 0.0
         while not stop.is_set():
-            result = self._manager.monitor.wait_until_reached(requests, timeout=_LOOK_SECONDS)
-            if not result.pending:
-                self._check_result(result)
+            result = self._manager.monitor.wait_until_reached(pending, timeout=_LOOK_SECONDS)
+            failed |= result.failed
+            pending = self._still_awaited(result.pending, waited_seconds)
+            if not pending:
+                self._check_failures(failed)
                 return True
-            waits += 1
-            if waits * _LOOK_SECONDS % _REMIND_SECONDS == 0:
-                _log.info("Still waiting for %s", self._describe_pending(result))
+            waited_seconds += _LOOK_SECONDS
+            if waited_seconds % _REMIND_SECONDS == 0:
+                _log.info("Still waiting for %s", self._describe_pending(pending))
         return False
 
-    def _check_result(self, result: WaitResult) -> None:
-        if not result.failed:
+    def _still_awaited(
+        self, pending: frozenset[ServableRequest], waited_seconds: float
+    ) -> frozenset[ServableRequest]:
+        """Those of the models that are not there yet that keep the port closed."""
+        if not self._config.serve_partial:
+            return pending
+        monitor = self._manager.monitor
+        may_be_found = waited_seconds < _FIRST_POLL_SECONDS
+        return frozenset(
+            request
+            for request in pending
+            if is_on_its_way(monitor.get_version_states(request.name), may_be_found=may_be_found)
+        )
+
+    def _check_failures(self, failed: Mapping[ServableRequest, ServableState]) -> None:
+        """Refuse to serve, or say so, for models that failed and have not recovered since."""
+        recovered = self._manager.monitor.wait_until_reached(failed.keys(), timeout=0).reached
+        failures = [state for request, state in failed.items() if request not in recovered]
+        if not failures:
             return
-        message = describe_failures(result)
+        message = describe_failures(failures)
         if not self._config.serve_partial:
             raise FailedPreconditionError(message)
         _log.error("%s. Serving the others, as --serve_partial says", message)
 
-    def _describe_pending(self, result: WaitResult) -> str:
+    def _describe_pending(self, pending: Iterable[ServableRequest]) -> str:
         errors = self._source.errors()
         return "; ".join(
             describe_pending(name, self._manager.monitor.get_version_states(name), errors.get(name))
-            for name in sorted(request.name for request in result.pending)
+            for name in sorted(request.name for request in pending)
         )
 
     def _serve(self, stop: threading.Event) -> None:
-        port = self._rpc.start()
         self._health.start()
-        _log.info("Running gRPC ModelServer at %s", self._config.address or f"port {port}")
+        self._rpc.start()
+        _log.info("Running gRPC ModelServer at %s", self._config.address)
         stop.wait()
         _log.info("Stopping: accepted calls have %g s to finish", self._config.drain_seconds)
         self._health.stop()
         if not self._rpc.stop(self._config.drain_seconds):
             _log.warning("Some calls were not answered in time; they got UNAVAILABLE")
 
-    def _stop(self) -> None:
+    def _stop(self) -> bool:
+        """Stop every part. Returns whether all its threads have ended."""
         self._rpc.stop(0)
         self._source.stop()
-        if not self._manager.stop(_UNLOAD_SECONDS):
-            _log.warning("Some versions did not unload within %g s", _UNLOAD_SECONDS)
-        if self._batching is not None:
-            self._batching.stop()
-        self._direct.shutdown()
+        has_unloaded = self._manager.stop(_UNLOAD_SECONDS)
+        self._direct.shutdown(wait=has_unloaded, cancel_futures=True)
+        has_batched = self._batching is None or self._batching.stop(_UNLOAD_SECONDS)
+        if not (has_unloaded and has_batched):
+            _log.warning("Some loads or runs did not end within %g s", _UNLOAD_SECONDS)
+        return has_unloaded and has_batched
 
     # What the parts are made of…
 
@@ -202,12 +230,24 @@ class _Health:
             self._published = serving
 
 
-def describe_failures(result: WaitResult) -> str:
-    """Say which models ended without an available version, in the reference's words."""
-    failures = "".join(
-        f"{{{state.id} due to error: {state.health}}}, " for state in result.failed.values()
+def is_on_its_way(states: Mapping[int, ServableState], *, may_be_found: bool) -> bool:
+    """Whether a model without an available version is worth waiting for: one of its versions is
+    loading, or about to, and has not failed yet; or none is known and `may_be_found`.
+    """
+    if not states:
+        return may_be_found
+    return any(
+        state.manager_state in (ManagerState.START, ManagerState.LOADING)
+        and state.health is None
+        and not state.message  # it would say what an incomplete version waits for
+        for state in states.values()
     )
-    return f"{len(result.failed)} servable(s) did not become available: {{{failures}}}"
+
+
+def describe_failures(states: Sequence[ServableState]) -> str:
+    """Say which models ended without an available version, in the reference's words."""
+    failures = "".join(f"{{{state.id} due to error: {state.health}}}, " for state in states)
+    return f"{len(states)} servable(s) did not become available: {{{failures}}}"
 
 
 def describe_pending(

@@ -387,135 +387,19 @@ def test_a_function_that_splits_is_not_used_unless_splitting_is_enabled() -> Non
     assert take_sizes(queue, now=200.0) == [[3], [3]]
 
 
-# Leaving early…
+def test_a_function_that_splits_may_keep_whole_what_fits_a_batch() -> None:
+    options = BatchOptions(
+        max_batch_size=8,
+        max_enqueued_batches=2,
+        enable_large_batch_splitting=True,
+        max_execution_batch_size=4,
+    )
+    queue: BatchQueue[Task] = BatchQueue(options, lambda task, *_: [task])
+    queue.add(Task(3), now=100.0)
 
+    queue.add(Task(3), now=100.0)
 
-def test_a_removed_task_is_not_run() -> None:
-    queue = make_queue(timeout_micros=0)
-    first, second = Task(name="first"), Task(name="second")
-    queue.add(first, now=100.0)
-    queue.add(second, now=100.0)
-
-    was_waiting = queue.remove(first)
-
-    assert was_waiting
-    batch = queue.take(now=100.0)
-    assert batch is not None
-    assert list(batch) == [second]
-
-
-def test_a_removed_task_makes_room_in_its_batch() -> None:
-    queue = make_queue(size=4, enqueued=1)
-    task = Task(3)
-    queue.add(task, now=100.0)
-
-    queue.remove(task)
-    queue.add(Task(4), now=100.0)
-
-    assert take_sizes(queue, now=100.0) == [[4]]
-
-
-@pytest.mark.parametrize("size", [1, 4], ids=["open", "closed"])
-def test_a_batch_that_lost_its_last_task_is_gone(size: int) -> None:
-    queue = make_queue(size=4)
-    task = Task(size)
-    queue.add(task, now=100.0)
-
-    queue.remove(task)
-
-    assert queue.is_empty
-    assert queue.next_due() == math.inf
-    assert queue.take(now=200.0) is None
-
-
-def test_a_task_can_be_removed_once() -> None:
-    queue = make_queue()
-    task = Task()
-    queue.add(task, now=100.0)
-    queue.remove(task)
-
-    assert not queue.remove(task)
-
-
-def test_a_taken_task_cannot_be_removed() -> None:
-    queue = make_queue(timeout_micros=0)
-    task = Task()
-    queue.add(task, now=100.0)
-    queue.take(now=100.0)
-
-    assert not queue.remove(task)
-
-
-def test_a_task_of_another_queue_cannot_be_removed() -> None:
-    queue, other = make_queue(), make_queue()
-    task = Task()
-    other.add(task, now=100.0)
-
-    assert not queue.remove(task)
-    assert other.num_enqueued_tasks == 1
-
-
-def test_tasks_expire_at_their_deadline() -> None:
-    queue = make_queue()
-    task = Task(deadline=105.0)
-    queue.add(task, now=100.0)
-    queue.add(Task(), now=100.0)
-
-    too_early = queue.expire(now=104.9)
-    expired = queue.expire(now=105.0)
-
-    assert too_early == []
-    assert expired == [task]
-    assert queue.num_enqueued_tasks == 1
-
-
-def test_the_queue_says_when_the_next_task_expires() -> None:
-    queue = make_queue()
-    queue.add(Task(), now=100.0)
-    queue.add(Task(deadline=107.0), now=100.0)
-    queue.add(Task(deadline=105.0), now=100.0)
-
-    before = queue.next_expiry()
-    queue.expire(now=105.0)
-    after = queue.next_expiry()
-    queue.expire(now=107.0)
-
-    assert (before, after, queue.next_expiry()) == (105.0, 107.0, math.inf)
-
-
-def test_an_expired_task_is_never_taken_but_left_to_be_collected() -> None:
-    queue = make_queue(timeout_micros=0)
-    expired, alive = Task(deadline=101.0), Task(deadline=103.0)
-    queue.add(expired, now=100.0)
-    queue.add(alive, now=100.0)
-
-    batch = queue.take(now=102.0)
-
-    assert batch is not None
-    assert list(batch) == [alive]
-    assert not queue.is_empty
-    assert queue.expire(now=102.0) == [expired]
-    assert queue.is_empty
-
-
-def test_a_batch_of_expired_tasks_only_is_passed_over() -> None:
-    queue = make_queue(size=1)
-    queue.add(Task(deadline=101.0), now=100.0)
-    queue.add(Task(name="alive"), now=100.0)
-
-    batch = queue.take(now=102.0)
-
-    assert batch is not None
-    assert [task.name for task in batch] == ["alive"]
-
-
-def test_an_expired_task_cannot_be_removed() -> None:
-    queue = make_queue(timeout_micros=0)
-    task = Task(deadline=101.0)
-    queue.add(task, now=100.0)
-    queue.take(now=102.0)
-
-    assert not queue.remove(task)
+    assert take_sizes(queue, now=200.0) == [[3], [3]]
 
 
 # Closing…

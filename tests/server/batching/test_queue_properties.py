@@ -38,8 +38,11 @@ class QueueMachine(RuleBasedStateMachine):
         timeout=st.integers(0, 3),
         max_enqueued=st.integers(1, 4),
         splits=st.booleans(),
+        keeps_small=st.booleans(),
     )
-    def start(self, max_size: int, timeout: int, max_enqueued: int, splits: bool) -> None:
+    def start(
+        self, max_size: int, timeout: int, max_enqueued: int, splits: bool, keeps_small: bool
+    ) -> None:
         self.options = BatchOptions(
             max_batch_size=max_size * 3 if splits else max_size,
             batch_timeout_micros=timeout * 1_000_000,
@@ -48,6 +51,7 @@ class QueueMachine(RuleBasedStateMachine):
             max_execution_batch_size=max_size,
         )
         self.timeout = timeout
+        self.keeps_small = keeps_small
         self.queue: BatchQueue[Task] = BatchQueue(self.options, self.split)
         self.now = 100.0
         self.count = 0
@@ -59,6 +63,8 @@ class QueueMachine(RuleBasedStateMachine):
         return Task(self.count, size, deadline, shape, self.now)
 
     def split(self, task: Task, first_size: int, max_size: int) -> Sequence[Task]:
+        if self.keeps_small and task.size <= max_size:
+            return [task]
         sizes = [first_size]
         while sum(sizes) < task.size:
             sizes.append(min(max_size, task.size - sum(sizes)))

@@ -1,7 +1,5 @@
 """Batch: open, then closed; tasks may leave while it waits."""
 
-import math
-
 import pytest
 
 from modelserver.batching import Batch, BatchTask
@@ -58,30 +56,6 @@ def test_a_task_may_leave_a_closed_batch() -> None:
     assert list(batch) == [second]
     assert batch.size == 2
     assert batch.is_closed
-    assert not batch.has(first)
-    assert batch.has(second)
-
-
-def test_expired_tasks_leave_in_order_and_the_first_deadline_is_that_of_the_rest() -> None:
-    batch: Batch[Task] = Batch()
-    early, never, due, late = Task(deadline=1.0), Task(), Task(deadline=2.0), Task(deadline=3.0)
-    for task in (early, never, due, late):
-        batch.add(task)
-
-    expired = batch.remove_expired(now=2.0)
-
-    assert expired == [early, due]
-    assert list(batch) == [never, late]
-    assert batch.size == 2
-    assert batch.first_deadline == 3.0
-
-
-def test_the_first_deadline_of_a_batch_without_deadlines_is_never() -> None:
-    batch: Batch[Task] = Batch()
-    batch.add(Task())
-
-    assert batch.first_deadline == math.inf
-    assert batch.remove_expired(now=1e9) == []
 
 
 def test_a_batch_shows_its_state() -> None:

@@ -172,6 +172,16 @@ def test_a_model_config_file_lists_models_with_policies_and_labels(tmp_path):
         ),
         pytest.param("modle_config_list {}", "1:1", id="a-misspelled-field-with-its-place"),
         pytest.param(
+            'model_config_list { config { name: "a" base_path: "/x" logging_config {} } }',
+            "Model a has a logging_config: request logging is not in this release",
+            id="request-logging",
+        ),
+        pytest.param(
+            'model_config_list { config { base_path: "/x" } }',
+            "The model at /x has no name",
+            id="no-name",
+        ),
+        pytest.param(
             "custom_model_config {}", "custom_model_config is not supported", id="custom-config"
         ),
     ],
@@ -211,13 +221,16 @@ def test_a_missing_base_path_is_named_with_what_to_do(tmp_path):
         (["--model_base_path=/", "--no_such_flag=1"], "unrecognized arguments: --no_such_flag=1"),
         (["--model_base_path=/", "--model_nam=x"], "unrecognized arguments: --model_nam=x"),
         (["--model_base_path=/", "--batching_parameters_file=/x"], "without --enable_batching"),
+        (["--model_base_path=/", "--drain_seconds=-1"], "--drain_seconds must not be negative"),
+        (["--model_base_path=/", "--file_system_poll_wait_seconds=inf"], "'inf' is not a number"),
+        (["--model_base_path=/", "--drain_seconds=nan"], "'nan' is not a number"),
         (
             ["--model_base_path=/", "--per_process_gpu_memory_fraction=2"],
             "not a number from 0 to 1",
         ),
         (
             ["--model_base_path=/", "--rest_api_port=8501"],
-            "--rest_api_port: the REST API is not in this",
+            "--rest_api_port=8501: the REST API is not in this",
         ),
         (
             [
@@ -235,6 +248,14 @@ def test_a_missing_base_path_is_named_with_what_to_do(tmp_path):
 )
 def test_a_wrong_command_line_is_answered_with_one_clear_line(capsys, argv, message):
     assert message in refusal(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--rest_api_port=0", "--prefer_tflite_model=false", "--model_config_file_poll_wait_seconds=0"],
+)
+def test_a_flag_that_asks_for_nothing_is_accepted_though_its_feature_is_missing(base_path, flag):
+    assert parse(f"--model_base_path={base_path}", flag).models[0].base_path == base_path
 
 
 def test_flags_that_have_nothing_to_tune_here_are_accepted(base_path):

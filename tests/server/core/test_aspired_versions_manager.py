@@ -375,10 +375,12 @@ def test_unaspiring_a_version_that_waits_for_its_retry_ends_it():
     assert rig.state(1).health is BROKEN
 
 
-def test_content_that_changed_since_the_failure_is_loaded_at_once():
+def test_content_that_changed_since_the_failure_is_loaded_once_it_stays_the_same():
     rig = Rig(load_retry_interval_seconds=60.0)
     rig.aspire(rig.data(1, revision="half", failures=[BROKEN]))
 
+    rig.aspire(rig.data(1, revision="whole"))
+    assert rig.available() == []
     rig.aspire(rig.data(1, revision="whole"))
 
     assert rig.available() == [1]
@@ -479,7 +481,33 @@ def test_a_version_aspired_again_while_a_handle_delays_its_unload_is_loaded_afre
     assert rig.available() == [1]
 
 
+class UnwantedLoader(FakeLoader):
+    """Calls `while_loading` in the middle of its load."""
+
+    def __init__(self, while_loading):
+        super().__init__()
+        self._while_loading = while_loading
+
+    def load(self):
+        super().load()
+        self._while_loading()
+
+
 def test_a_version_unaspired_while_it_loads_is_discarded_and_never_available():
+    rig = Rig(load=ManualExecutor())
+    loader = UnwantedLoader(lambda: rig.aspire())
+    rig.aspire(ServableData(ServableId("m", 1), loader))
+
+    rig.load.run_all()
+    rig.settle()
+
+    assert (1, AVAILABLE) not in rig.history
+    assert isinstance(rig.state(1).health, CancelledError)
+    assert str(rig.state(1).health) == "Loading of servable cancelled"
+    assert (loader.loads, loader.unloads) == (1, 1)
+
+
+def test_a_version_unaspired_while_it_waits_for_a_load_thread_is_never_loaded():
     rig = Rig(load=ManualExecutor())
     rig.aspire(1)
 
@@ -487,10 +515,8 @@ def test_a_version_unaspired_while_it_loads_is_discarded_and_never_available():
     rig.load.run_all()
     rig.settle()
 
-    assert (1, AVAILABLE) not in rig.history
-    assert isinstance(rig.state(1).health, CancelledError)
-    assert str(rig.state(1).health) == "Loading of servable cancelled"
-    assert rig.loaders["m", 1].unloads == 1
+    assert rig.loaders["m", 1].loads == 0
+    assert rig.state(1).manager_state is END
 
 
 def test_a_version_unaspired_and_aspired_again_while_it_loads_becomes_available():
@@ -507,6 +533,22 @@ def test_a_version_unaspired_and_aspired_again_while_it_loads_becomes_available(
     assert rig.available() == [1]
 
 
+def test_a_version_skipped_by_its_thread_and_wanted_again_is_loaded_after_all():
+    rig = Rig(load=ManualExecutor())
+    rig.aspire(1)
+    first = rig.loaders["m", 1]
+    rig.aspire()
+    rig.load.run_one()  # skips it, and reports so
+
+    rig.aspire_only(1)
+    rig.settle()
+    rig.load.run_all()
+    rig.settle()
+
+    assert rig.available() == [1]
+    assert first.loads + rig.loaders["m", 1].loads == 1
+
+
 def test_a_version_unaspired_before_its_turn_ends_without_a_load():
     rig = Rig(lambda versions: None)
     rig.aspire(1)
@@ -515,6 +557,77 @@ def test_a_version_unaspired_before_its_turn_ends_without_a_load():
 
     assert rig.loaders["m", 1].loads == 0
     assert rig.state(1).manager_state is END
+
+
+# What plug-ins do wrong…
+
+
+def test_a_retry_waits_for_the_policy_s_word_like_any_load():
+    rig = Rig(resource_preserving, load_retry_interval_seconds=10.0)
+    rig.aspire(rig.data(1, failures=[BROKEN]), rig.data(2))
+    handle = rig.handle()
+
+    rig.aspire(1)  # 2 has to go, but cannot yet
+    rig.after(10)
+    assert rig.available() == []
+    assert rig.loaders["m", 1].loads == 0
+    handle.release()
+    rig.settle()
+
+    assert rig.available() == [1]
+
+
+def test_a_policy_that_returns_nonsense_stops_its_own_name_only(caplog):
+    rig = Rig()
+    rig.manager.set_policy("bad", lambda versions: "load it")
+
+    rig.aspire(1, name="bad")
+    rig.aspire(1, name="m")
+
+    assert rig.available("m") == [1]
+    assert "The version policy of bad failed" in caplog.text
+
+
+def test_versions_that_are_no_numbers_are_refused():
+    with pytest.raises(InvalidArgumentError, match=r"must be whole numbers"):
+        Rig().aspire("1")
+
+
+def test_a_load_whose_servable_cannot_be_had_is_unloaded_again():
+    class Headless(FakeLoader):
+        def servable(self):
+            raise BROKEN
+
+    rig = Rig(max_num_load_retries=0)
+    loader = Headless()
+
+    rig.aspire(ServableData(ServableId("m", 1), loader))
+
+    assert rig.state(1).health is BROKEN
+    assert (loader.loads, loader.unloads) == (1, 1)
+
+
+def test_a_failed_version_s_error_keeps_nothing_of_the_load_alive():
+    class Greedy(FakeLoader):
+        def load(self):
+            data = bytearray(10)
+            raise DataLossError("no good") from ValueError(len(data))
+
+    rig = Rig(max_num_load_retries=0)
+
+    rig.aspire(ServableData(ServableId("m", 1), Greedy()))
+
+    error = rig.state(1).health
+    assert str(error) == "no good"
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+def test_all_versions_of_a_list_are_known_before_any_of_them_has_failed():
+    rig = Rig(load=ManualExecutor())
+
+    rig.aspire(ServableData(ServableId("m", 1), error=BROKEN), 2)
+
+    assert rig.history.index((2, START)) < rig.history.index((1, END))
 
 
 # With its own threads…
@@ -584,3 +697,45 @@ def test_stop_gives_up_on_a_handle_that_is_never_released():
 
     handle.release()
     assert manager.stop(timeout=30) is True
+
+
+def test_stop_unloads_what_was_loaded_though_the_thread_never_ran():
+    rig = Rig()
+    rig.aspire(1)
+
+    assert rig.manager.stop(timeout=30)
+
+    assert rig.loaders["m", 1].unloads == 1
+
+
+def test_a_stop_hook_that_fails_does_not_keep_the_models(caplog):
+    manager = AspiredVersionsManager()
+    manager.add_stop_hook(lambda: 1 / 0)
+
+    assert manager.stop(timeout=30)
+    assert "A stop hook failed" in caplog.text
+
+
+def test_the_manager_survives_a_failure_of_its_own(caplog):
+    class BrokenOnce(ManualClock):
+        is_broken = False
+
+        def time(self):
+            if self.is_broken:
+                self.is_broken = False
+                raise RuntimeError("the clock stopped")
+            return super().time()
+
+    clock = BrokenOnce()
+    manager = AspiredVersionsManager(clock=clock)
+    manager.start()
+    clock.is_broken = True
+    manager.set_aspired_versions("m", [ServableData(ServableId("m", 1), FakeLoader())])
+    while clock.is_broken or "The manager failed" not in caplog.text:
+        threading.Event().wait(0.001)
+
+    manager.set_aspired_versions("n", [ServableData(ServableId("n", 1), FakeLoader())])
+    result = manager.monitor.wait_until_reached([ServableRequest.latest("n")])
+
+    assert result.is_success
+    manager.stop(timeout=30)

@@ -75,14 +75,11 @@ def test_tries_are_retries_plus_one_and_the_last_failure_ends_the_round():
 
     states = []
     for now in (0.0, 100.0, 200.0):
-        event = (
-            HarnessEvent.RETRY_DUE
-            if harness.state is HarnessState.RETRY_WAIT
-            else HarnessEvent.LOAD_REQUESTED
-        )
-        harness.handle(event)
+        harness.handle(HarnessEvent.LOAD_REQUESTED)
         harness.load_failed(ERROR, now)
         states.append(harness.state)
+        if harness.state is HarnessState.RETRY_WAIT:
+            harness.retry()
 
     assert states == [HarnessState.RETRY_WAIT, HarnessState.RETRY_WAIT, HarnessState.ERROR]
     assert harness.error is ERROR
@@ -114,30 +111,76 @@ def test_the_pause_between_rounds_doubles_up_to_its_cap():
     assert delays == [10.0, 20.0, 40.0, 60.0, 60.0, 60.0]
 
 
-def test_a_recreated_version_gets_all_its_tries_again():
+def test_another_round_has_all_its_tries_again_and_still_shows_the_last_error():
     harness = harness_in(HarnessState.LOADING, max_num_load_retries=1)
     harness.load_failed(ERROR, now=0.0)
-    harness.handle(HarnessEvent.RETRY_DUE)
-    harness.load_failed(ERROR, now=0.0)
-
-    harness.recreate()
+    harness.retry()
     harness.handle(HarnessEvent.LOAD_REQUESTED)
     harness.load_failed(ERROR, now=0.0)
+    assert harness.state is HarnessState.ERROR
 
+    harness.retry()
+
+    assert harness.error is ERROR
+    harness.handle(HarnessEvent.LOAD_REQUESTED)
+    harness.load_failed(ERROR, now=0.0)
     assert harness.state is HarnessState.RETRY_WAIT
 
 
-def test_newer_content_forgets_the_failures_of_the_older_and_is_due_at_once():
+def test_without_a_loader_there_is_nothing_to_try_again():
+    harness = LoaderHarness(ServableData(ServableId("m", 1), error=ERROR), RetryOptions())
+
+    harness.give_up(ERROR, now=0.0)
+
+    assert harness.due is None
+
+
+def failed_harness():
     harness = harness_in(HarnessState.LOADING, max_num_load_retries=0)
     harness.load_failed(ERROR, now=1000.0)
-    newer = ServableData(harness.id, FakeLoader(), revision="b")
+    return harness
 
-    harness.adopt(newer)
+
+def offered(revision):
+    return ServableData(ServableId("m", 1), FakeLoader(), revision=revision)
+
+
+def test_newer_content_that_stays_the_same_for_two_lists_is_tried_at_once():
+    harness = failed_harness()
+    newer = offered("b")
+
+    assert not harness.offer(offered("b"))
+    assert harness.offer(newer)
 
     assert harness.loader is newer.data
     assert harness.revision == "b"
     assert harness.due is not None
     assert harness.due < 0
+
+
+def test_content_that_changes_with_every_list_does_not_hurry_the_retry():
+    harness = failed_harness()
+    due = harness.due
+
+    taken = [harness.offer(offered(revision)) for revision in "bcdefg"]
+
+    assert not any(taken)
+    assert harness.due == due
+
+
+def test_the_same_list_looked_at_twice_is_one_list():
+    harness = failed_harness()
+    newer = offered("b")
+
+    assert not harness.offer(newer)
+    assert not harness.offer(newer)
+
+
+def test_content_instead_of_an_error_is_taken_at_once():
+    harness = LoaderHarness(ServableData(ServableId("m", 1), error=ERROR), RetryOptions())
+    harness.give_up(ERROR, now=0.0)
+
+    assert harness.offer(offered("a"))
 
 
 def test_repr_tells_the_state():

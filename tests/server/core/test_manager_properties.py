@@ -142,7 +142,7 @@ def test_resource_preserving_never_starts_a_load_beside_an_unaspired_loaded_vers
     offences = []
 
     def watch(state):
-        if state.manager_state is ManagerState.LOADING and state.health is None:
+        if state.manager_state is ManagerState.LOADING and not state.message:
             offences.extend(world.loaded_unaspired())
 
     world.manager.monitor.subscribe(watch)

@@ -5,7 +5,7 @@ import pytest
 from modelserver.core.monitor import MAX_ENDED_VERSIONS, ServableStateMonitor
 from modelserver.core.servable import ServableId, ServableRequest
 from modelserver.core.state import ManagerState, ServableState
-from modelserver.errors import DataLossError
+from modelserver.errors import DataLossError, InvalidArgumentError
 from modelserver.testing.clock import ManualClock
 
 START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
@@ -195,6 +195,43 @@ def test_an_exact_version_is_waited_for_by_itself(monitor):
     assert set(result.reached) == {exact[0]}
     assert set(result.failed) == {exact[1]}
     assert result.pending == {exact[2]}
+
+
+class WaitedOn(ManualClock):
+    """Tells when somebody waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_waited_on = threading.Event()
+
+    def wait(self, condition, timeout):
+        self.is_waited_on.set()
+        super().wait(condition, timeout)
+
+
+def test_what_has_failed_once_stays_failed_for_the_waiter_though_it_is_tried_again():
+    clock = WaitedOn()
+    monitor = ServableStateMonitor(clock)
+    results = []
+    waiter = threading.Thread(
+        target=lambda: results.append(monitor.wait_until_reached(requests("a", "b")))
+    )
+    error = DataLossError("truncated")
+    monitor.publish(state(1, END, "a", error))
+    waiter.start()
+    clock.is_waited_on.wait(10)  # for b: a has failed
+
+    monitor.publish(state(1, START, "a", error))
+    monitor.publish(state(1, AVAILABLE, "b"))
+    waiter.join(10)
+
+    assert set(results[0].failed) == set(requests("a"))
+    assert set(results[0].reached) == set(requests("b"))
+
+
+def test_a_label_cannot_be_waited_for(monitor):
+    with pytest.raises(InvalidArgumentError, match=r"wait for the version it names"):
+        monitor.wait_until_reached([ServableRequest.labelled("m", "stable")])
 
 
 def test_a_waiter_is_woken_by_the_state_it_waits_for(monitor):

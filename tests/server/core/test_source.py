@@ -42,6 +42,18 @@ def test_a_conversion_that_fails_is_that_version_s_error_alone():
     assert second.data == 1
 
 
+def test_a_conversion_that_returns_nothing_is_that_version_s_error_alone():
+    emitted = Emitted()
+    adapter = SourceAdapter(lambda servable_id, path: path if servable_id.version == 2 else None)
+    connect(adapter, emitted)
+
+    adapter("m", [data(1, "/m/1"), data(2, "/m/2")])
+
+    first, second = emitted.calls[0][1]
+    assert first.error is not None
+    assert second.data == "/m/2"
+
+
 def test_errors_from_upstream_pass_through():
     emitted = Emitted()
     adapter = SourceAdapter(lambda servable_id, path: path)

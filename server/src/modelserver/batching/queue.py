@@ -2,12 +2,16 @@
 
 Theory of operation. Waiting tasks are always in a batch. Each shape has at most one open batch,
 which its next tasks join; a batch closes when the next task would not fit, when it is full, or when
-it is taken. Time is an argument, so nothing here waits, and nothing here locks.
+it is taken. Deadlines are in a heap, where those of tasks that left are passed over; it is cleared
+of them before they are the majority, so that nothing here takes longer the more tasks wait, and few
+that left are kept alive. Time is an argument, so nothing here waits, and nothing here locks.
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Generic, TypeAlias
 
 from modelserver.batching.options import BatchOptions
@@ -16,8 +20,9 @@ from modelserver.errors import InvalidArgumentError, UnavailableError
 
 SplitTask: TypeAlias = Callable[[TaskT, int, int], Sequence[TaskT]]
 """`split(task, first_size, max_size)` cuts a task into parts of its shape and deadline: one of
-`first_size` rows, the others of `max_size`, the last one maybe smaller. The parts take the task's
-place. It is called with a lock held, so it must be quick and must not schedule."""
+`first_size` rows, which fills the open batch, the others of `max_size`, the last one maybe smaller.
+The parts take the task's place. It may return a task of up to `max_size` rows as it is, which opens
+the next batch then. It is called with a lock held, so it must be quick and must not schedule."""
 
 
 class BatchQueue(Generic[TaskT]):
@@ -36,10 +41,13 @@ class BatchQueue(Generic[TaskT]):
         self._split = split if options.enable_large_batch_splitting else None
         self._max_size = options.execution_batch_size
         self._timeout_seconds = options.batch_timeout_seconds
-        self._closed: deque[Batch[TaskT]] = deque()  # in the order in which they closed
-        self._open: dict[Hashable, Batch[TaskT]] = {}  # in the order in which they were opened
+        # In the order in which they closed, and were opened; a dict's first key is slow to find.
+        self._closed: OrderedDict[Batch[TaskT], None] = OrderedDict()
+        self._open: OrderedDict[Hashable, Batch[TaskT]] = OrderedDict()
+        self._num_tasks = 0
+        self._deadlines: list[tuple[float, int, TaskT]] = []  # a heap, with tasks that left
+        self._numbers = count()  # so that the heap compares no tasks
         self._expired: list[TaskT] = []
-        self._next_expiry = math.inf
         self.is_closed = False
 
     # Coming in…
@@ -79,20 +87,18 @@ class BatchQueue(Generic[TaskT]):
         return math.inf if oldest is None else self._due(oldest)
 
     def next_expiry(self) -> float:
-        """No task expires before this; inf = none does. May be early: what left is not
-        subtracted until the next `expire`.
-        """
-        return self._next_expiry
+        """No task expires before this; inf = none does. May be early: that of a task that left."""
+        return self._deadlines[0][0] if self._deadlines else math.inf
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits: neither to be run nor to be collected by `expire`."""
-        return not (self._open or self._closed or self._expired)
+        return not (self._num_tasks or self._expired)
 
     @property
     def num_enqueued_tasks(self) -> int:
         """Tasks that wait to be run."""
-        return sum(map(len, self._waiting()))
+        return self._num_tasks
 
     def scheduling_capacity(self, shape: Hashable = None) -> int:
         """The rows of tasks of `shape` that are sure to be accepted now, if they fill batches."""
@@ -106,36 +112,43 @@ class BatchQueue(Generic[TaskT]):
 
         Tasks that have expired by `now` are left for `expire`.
         """
-        while (batch := self._oldest_due(now)) is not None:
-            self._expired += batch.remove_expired(now)
+        self._withdraw_expired(now)
+        batch = self._oldest_due(now)
+        if batch is not None:
             self._discard(batch)
-            if batch:
-                batch.close()
-                batch.release()
-                return batch
-        return None
+            batch.close()
+            batch.release()
+            self._count_out(len(batch))
+        return batch
 
     def remove(self, task: TaskT) -> bool:
         """Withdraw `task`. False where it does not wait here: taken, expired or removed before."""
-        for batch in self._waiting():
-            if batch.has(task):
-                batch.remove(task)
-                if not batch:
-                    self._discard(batch)
-                return True
-        return False
+        batch = task._batch
+        if batch is None or not self._holds(batch):
+            return False
+        batch.remove(task)
+        if not batch:
+            self._discard(batch)
+        self._count_out(1)
+        return True
 
     def expire(self, now: float) -> list[TaskT]:
         """Withdraw and return the tasks whose deadline is not after `now`."""
+        self._withdraw_expired(now)
         expired, self._expired = self._expired, []
-        if now < self._next_expiry:
-            return expired
-        for batch in list(self._waiting()):
-            expired += batch.remove_expired(now)
-            if not batch:
-                self._discard(batch)
-        self._next_expiry = min((b.first_deadline for b in self._waiting()), default=math.inf)
         return expired
+
+    def _withdraw_expired(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, task = heappop(self._deadlines)
+            if self.remove(task):
+                self._expired.append(task)
+
+    def _count_out(self, num_tasks: int) -> None:
+        self._num_tasks -= num_tasks
+        if len(self._deadlines) > 2 * self._num_tasks:
+            self._deadlines = [entry for entry in self._deadlines if entry[2]._batch is not None]
+            heapify(self._deadlines)
 
     # Which task is let in…
 
@@ -182,9 +195,8 @@ class BatchQueue(Generic[TaskT]):
     def _num_enqueued_batches(self) -> int:
         return len(self._closed) + len(self._open)
 
-    def _waiting(self) -> Iterator[Batch[TaskT]]:
-        yield from self._closed
-        yield from self._open.values()
+    def _holds(self, batch: Batch[TaskT]) -> bool:
+        return batch in self._closed or self._open.get(batch.shape) is batch
 
     # Which batch it joins…
 
@@ -205,7 +217,9 @@ class BatchQueue(Generic[TaskT]):
 
     def _join(self, batch: Batch[TaskT], task: TaskT) -> bool:
         batch.add(task)
-        self._next_expiry = min(self._next_expiry, batch.first_deadline)
+        self._num_tasks += 1
+        if task.deadline is not None:
+            heappush(self._deadlines, (task.deadline, next(self._numbers), task))
         if batch.size < self._max_size:
             return False
         self._close_batch(batch)
@@ -214,11 +228,11 @@ class BatchQueue(Generic[TaskT]):
     def _close_batch(self, batch: Batch[TaskT]) -> None:
         self._discard(batch)
         batch.close()
-        self._closed.append(batch)
+        self._closed[batch] = None
 
     def _discard(self, batch: Batch[TaskT]) -> None:
         if batch.is_closed:
-            self._closed.remove(batch)
+            del self._closed[batch]
         else:
             del self._open[batch.shape]
 
@@ -234,7 +248,7 @@ class BatchQueue(Generic[TaskT]):
         """The first that closed, unless an open one is due that was opened before it: a shape of
         which there is little must not wait for ever behind one of which there is much.
         """
-        closed = self._closed[0] if self._closed else None
+        closed = next(iter(self._closed), None)
         oldest = self._oldest_open()
         if oldest is None or now < self._due(oldest):
             return closed

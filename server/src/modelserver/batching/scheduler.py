@@ -151,21 +151,31 @@ class SharedBatchScheduler:
             self._queues.append(queue)
         return queue
 
-    def stop(self) -> None:
-        """Refuse further tasks, run what waits, and end the threads. Never call it from a batch.
-        Further calls do nothing.
+    def stop(self, timeout: float | None = None) -> bool:
+        """Refuse further tasks, run what waits, and end the threads, for up to `timeout` seconds.
+        Never call it from a batch.
+
+        Returns whether everything ended in time. What did not goes on in daemon threads, which end
+        when they can; call again to wait on.
         """
+        end = math.inf if timeout is None else self.clock.monotonic() + timeout
         with self._lock:
             self._is_stopping = True
             for queue in self._queues:
                 queue._batches.close()
             self._work.notify_all()
-        for worker in self._workers:
-            worker.join()
+        if not self._join(self._workers, end):
+            return False
         with self._lock:
             self._has_stopped = True
             self._expiry.notify()
-        self._expirer.join()
+        return self._join([self._expirer], end)
+
+    def _join(self, threads: Iterable[threading.Thread], end: float) -> bool:
+        for thread in threads:
+            seconds_left = max(0.0, end - self.clock.monotonic())
+            thread.join(min(seconds_left, threading.TIMEOUT_MAX))
+        return not any(thread.is_alive() for thread in threads)
 
     def __enter__(self) -> "SharedBatchScheduler":
         return self
@@ -237,7 +247,7 @@ class SharedBatchScheduler:
         queue, batch = found
         try:
             queue._process_batch(batch)
-        except Exception as error:
+        except BaseException as error:  # a plug-in's failure is its tasks' answer
             logger.exception("Running %r failed", batch)
             fail(batch, as_serving_error(error))
         finally:
@@ -349,9 +359,9 @@ class BasicBatchScheduler(Generic[TaskT]):
         """The rows of tasks of `shape` that are sure to be accepted now, if they fill batches."""
         return self._queue.scheduling_capacity(shape)
 
-    def stop(self) -> None:
-        """Refuse further tasks, run what waits, and end the threads. Never call it from a batch."""
-        self._scheduler.stop()
+    def stop(self, timeout: float | None = None) -> bool:
+        """Refuse further tasks, run what waits, and end the threads, as `SharedBatchScheduler`."""
+        return self._scheduler.stop(timeout)
 
     def __enter__(self) -> "BasicBatchScheduler[TaskT]":
         return self
@@ -370,5 +380,5 @@ def fail(tasks: Iterable[BatchTask], error: ServingError) -> None:
     for task in tasks:
         try:
             task.fail(error)
-        except Exception:
+        except BaseException:
             logger.exception("A task could not take its error: %s", error)

@@ -1,9 +1,8 @@
 """BatchTask, a piece of work that may share a run with others, and Batch, the run they share."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Iterator
+from typing import Any, Generic, TypeVar
 
 from modelserver.errors import InternalError, ServingError
 
@@ -27,7 +26,7 @@ class BatchTask(ABC):
         self.size = size
         self.deadline = deadline
         self.shape = shape
-        self._batch: object = None
+        self._batch: Batch[Any] | None = None  # in which it waits
 
     @abstractmethod
     def fail(self, error: ServingError) -> None:
@@ -50,10 +49,10 @@ class Batch(Generic[TaskT]):
     Not thread-safe: it has one owner at a time, the queue first, then the thread that runs it.
     """
 
-    __slots__ = ("_tasks", "first_deadline", "is_closed", "opened_at", "shape", "size")
+    __slots__ = ("_tasks", "is_closed", "opened_at", "shape", "size")
 
     def __init__(self, shape: Hashable = None, opened_at: float = 0.0) -> None:
-        self._tasks: list[TaskT] = []
+        self._tasks: dict[int, TaskT] = {}  # by identity: tasks need not be hashable
         self.shape = shape
         """The shape of its tasks."""
         self.opened_at = opened_at
@@ -61,14 +60,12 @@ class Batch(Generic[TaskT]):
         self.size = 0
         """The sum of its tasks' sizes, in rows."""
         self.is_closed = False
-        self.first_deadline = math.inf
-        """No task's deadline is earlier than this."""
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def __iter__(self) -> Iterator[TaskT]:
-        return iter(self._tasks)
+        return iter(self._tasks.values())
 
     # Collecting…
 
@@ -76,10 +73,8 @@ class Batch(Generic[TaskT]):
         """Let `task` join. Raises `InternalError` where the batch is closed."""
         if self.is_closed:
             raise InternalError("A task cannot be added to a batch that is closed")
-        self._tasks.append(task)
+        self._tasks[id(task)] = task
         self.size += task.size
-        if task.deadline is not None and task.deadline < self.first_deadline:
-            self.first_deadline = task.deadline
         task._batch = self
 
     def close(self) -> None:
@@ -88,35 +83,17 @@ class Batch(Generic[TaskT]):
 
     # Waiting…
 
-    def has(self, task: TaskT) -> bool:
-        """Whether `task` joined this batch and has neither left it nor been released."""
-        return task._batch is self
-
     def remove(self, task: TaskT) -> None:
         """Let `task`, which is in this batch, leave it."""
-        self._drop([task])
-
-    def remove_expired(self, now: float) -> list[TaskT]:
-        """Let the tasks whose deadline is not after `now` leave, and return them."""
-        if now < self.first_deadline:
-            return []
-        expired = [t for t in self._tasks if t.deadline is not None and t.deadline <= now]
-        self._drop(expired)
-        deadlines = [t.deadline for t in self._tasks if t.deadline is not None]
-        self.first_deadline = min(deadlines, default=math.inf)
-        return expired
-
-    def _drop(self, leaving: Iterable[TaskT]) -> None:
-        for task in leaving:
-            task._batch = None
-            self.size -= task.size
-        self._tasks = [task for task in self._tasks if task._batch is self]
+        del self._tasks[id(task)]
+        self.size -= task.size
+        task._batch = None
 
     # Running…
 
     def release(self) -> None:
         """Make the tasks forget the batch, so that no cycle keeps their data after the run."""
-        for task in self._tasks:
+        for task in self:
             task._batch = None
 
     def __repr__(self) -> str:

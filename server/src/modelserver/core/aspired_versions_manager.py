@@ -29,6 +29,7 @@ from modelserver.errors import InvalidArgumentError
 _log = logging.getLogger(__name__)
 
 _FORGETTABLE = frozenset({HarnessState.NEW, HarnessState.DISABLED, HarnessState.ERROR})
+_PAUSE_AFTER_BUG_SECONDS = 1.0
 _FAILED = frozenset({HarnessState.RETRY_WAIT, HarnessState.ERROR})
 
 
@@ -107,6 +108,8 @@ class AspiredVersionsManager:
 
         """
         by_version = {data.id.version: data for data in versions}
+        if not all(isinstance(version, int) for version in by_version):
+            raise InvalidArgumentError(f"Versions of {name} must be whole numbers: {versions}")
         if any(data.id.name != name for data in versions):
             raise InvalidArgumentError(f"Aspired versions of {name} name another: {versions}")
         if len(by_version) != len(versions):
@@ -116,8 +119,10 @@ class AspiredVersionsManager:
         self._wake()
 
     def set_version_labels(self, name: str, labels: Mapping[str, int]) -> None:
-        """Replace the labels of `name`. A label moves to its version when that is AVAILABLE, and
-        stays put until then.
+        """Replace the labels of `name`.
+
+        A label that points somewhere moves to its new version when that is AVAILABLE, and stays put
+        until then. A new one points at its version at once, and finds nothing until then.
         """
         with self._inbox:
             self._pending_labels[name] = dict(labels)
@@ -125,7 +130,8 @@ class AspiredVersionsManager:
 
     def set_policy(self, name: str, policy: AspiredVersionPolicy) -> None:
         """Use `policy` for `name` from the next decision on, instead of the manager's."""
-        self._policies = {**self._policies, name: policy}
+        with self._inbox:
+            self._policies = {**self._policies, name: policy}
         self._wake()
 
     # For requests…
@@ -164,17 +170,18 @@ class AspiredVersionsManager:
         that come later have no effect.
         """
         while self._stop_hooks:
-            self._stop_hooks.pop()()
+            _run_hook(self._stop_hooks.pop())
         with self._inbox:
             self._is_stopping = True
+        self.start()  # if nobody has: unloading needs the thread
         self._wake()
-        if self._thread is not None:
-            self._thread.join(timeout)
-            if self._thread.is_alive():
-                return False
+        assert self._thread is not None
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return False
         for executor in self._own_executors:
             executor.shutdown()
-        return not self._basic.names()
+        return True
 
     def __enter__(self) -> "AspiredVersionsManager":
         self.start()
@@ -214,15 +221,25 @@ class AspiredVersionsManager:
             self._inbox.notify_all()
 
     def _run(self) -> None:
-        while True:
-            with self._inbox:
-                while not self._has_news and (left := self._seconds_to_next_due()) != 0.0:
-                    self._clock.wait(self._inbox, left)
-                self._has_news = False
-                is_stopping = self._is_stopping
-            self.step()
-            if is_stopping and not self._basic.names():
-                return
+        is_over = False
+        while not is_over:
+            try:
+                is_over = self._wait_and_step()
+            except Exception:  # a bug of ours or of a plug-in must not end all transitions
+                _log.exception("The manager failed; it goes on in %g s", _PAUSE_AFTER_BUG_SECONDS)
+                with self._inbox:
+                    self._has_news = True
+                    self._clock.wait(self._inbox, _PAUSE_AFTER_BUG_SECONDS)
+
+    def _wait_and_step(self) -> bool:
+        """Wait until something happened or is due, and step. Returns whether all is unloaded."""
+        with self._inbox:
+            while not self._has_news and (left := self._seconds_to_next_due()) != 0.0:
+                self._clock.wait(self._inbox, left)
+            self._has_news = False
+            is_stopping = self._is_stopping
+        self.step()
+        return is_stopping and not self._basic.names()
 
     def _seconds_to_next_due(self) -> float | None:
         names = self._basic.names()
@@ -246,11 +263,12 @@ class AspiredVersionsManager:
             aspired = self._aspired.get(name, {})
             for version, harness in self._basic.harnesses(name).items():
                 self._reconcile(harness, aspired.get(version))
-            managed = self._basic.harnesses(name)
-            for version in sorted(aspired.keys() - managed.keys()):
-                self._basic.manage(aspired[version])
+            self._basic.manage(aspired[v] for v in sorted(aspired.keys() - self._managed(name)))
             if not aspired:
                 self._aspired.pop(name, None)
+
+    def _managed(self, name: str) -> set[int]:
+        return set(self._basic.harnesses(name))
 
     def _reconcile(self, harness: LoaderHarness, aspired: ServableData[Loader] | None) -> None:
         harness.is_aspired = aspired is not None
@@ -266,16 +284,10 @@ class AspiredVersionsManager:
             self._retry_if_due(harness, aspired)
 
     def _retry_if_due(self, harness: LoaderHarness, aspired: ServableData[Loader]) -> None:
-        is_news = harness.loader is None or aspired.revision != harness.revision
-        if aspired.error is None and is_news:
+        if harness.offer(aspired):
             _log.info("Servable %s has changed since it failed to load: retrying", harness.id)
-            harness.adopt(aspired)
-        if harness.loader is None or harness.due is None or harness.due > self._clock.monotonic():
-            return
-        if harness.state is HarnessState.RETRY_WAIT:
-            self._basic.load(harness)
-        else:
-            self._basic.recreate(harness)
+        if harness.due is not None and harness.due <= self._clock.monotonic():
+            self._basic.retry(harness)
 
     # Acting on the policy's word.
 
@@ -296,10 +308,11 @@ class AspiredVersionsManager:
         policy = self._policies.get(name, self._default_policy)
         try:
             action = policy(snapshot)
+            is_possible = action is None or _is_possible(action, harnesses)
         except Exception:
             _log.exception("The version policy of %s failed; nothing is loaded or unloaded", name)
             return None
-        if action is not None and not _is_possible(action, harnesses):
+        if not is_possible:
             _log.error("The version policy of %s asks for the impossible: %s", name, action)
             return None
         return action
@@ -312,3 +325,10 @@ def _is_possible(action: ServableAction, harnesses: Mapping[int, LoaderHarness])
     if action.action is Action.LOAD:
         return harness.state is HarnessState.NEW
     return harness.state is HarnessState.READY and not harness.is_aspired
+
+
+def _run_hook(hook: Callable[[], object]) -> None:
+    try:
+        hook()
+    except Exception:
+        _log.exception("A stop hook failed; stopping goes on")

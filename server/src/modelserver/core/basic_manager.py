@@ -4,7 +4,7 @@ decides nothing.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from modelserver.clock import Clock, SystemClock
@@ -89,15 +89,20 @@ class BasicManager:
         """The harnesses of one name, by version. A copy; the harnesses are not."""
         return dict(self._harnesses.get(name, {}))
 
-    def manage(self, data: ServableData[Loader]) -> None:
-        """Take a version under management as NEW, or as ERROR when the source reports an error
-        instead of data.
+    def manage(self, versions: Iterable[ServableData[Loader]]) -> None:
+        """Take versions of one name under management, as NEW; those that the source reports an
+        error of go to ERROR.
+
+        START is published for all before END for any: whoever waits for one version of the name
+        must not conclude from one failure that all have failed.
         """
-        harness = LoaderHarness(data, self._retry)
-        self._harnesses.setdefault(data.id.name, {})[data.id.version] = harness
-        self._publish_state(harness, ManagerState.START)
-        if data.error is not None:
-            self._give_up(harness, data.error)
+        harnesses = [(LoaderHarness(data, self._retry), data.error) for data in versions]
+        for harness, _ in harnesses:
+            self._harnesses.setdefault(harness.id.name, {})[harness.id.version] = harness
+            self._publish_state(harness, ManagerState.START)
+        for harness, error in harnesses:
+            if error is not None:
+                self._give_up(harness, error)
 
     def stop_managing(self, harness: LoaderHarness) -> None:
         """Forget a version that holds nothing: NEW, DISABLED or ERROR."""
@@ -115,9 +120,8 @@ class BasicManager:
     # …loading…
 
     def load(self, harness: LoaderHarness) -> None:
-        """Begin to load a NEW version, or to try again one whose retry is due."""
-        is_retry = harness.state is HarnessState.RETRY_WAIT
-        harness.handle(HarnessEvent.RETRY_DUE if is_retry else HarnessEvent.LOAD_REQUESTED)
+        """Begin to load a NEW version."""
+        harness.handle(HarnessEvent.LOAD_REQUESTED)
         self._publish_state(harness, ManagerState.LOADING)
         self._load_executor.submit(lambda: self._run_load(harness))
 
@@ -125,10 +129,12 @@ class BasicManager:
         """Give up on a version that waits for its next try."""
         self._give_up(harness, harness.error or CancelledError("Loading of servable cancelled"))
 
-    def recreate(self, harness: LoaderHarness) -> None:
-        """Put a failed version back to NEW for another round."""
-        harness.recreate()
-        self._publish_state(harness, ManagerState.START)
+    def retry(self, harness: LoaderHarness) -> None:
+        """Put a version whose retry is due back to NEW: the policy says when it loads."""
+        is_new_round = harness.state is HarnessState.ERROR
+        harness.retry()
+        if is_new_round:
+            self._publish_state(harness, ManagerState.START)
 
     # …unloading…
 
@@ -157,14 +163,14 @@ class BasicManager:
         self._wake()
 
     def _run_load(self, harness: LoaderHarness) -> None:
+        if not harness.is_aspired:  # it was left out while it waited for a thread
+            self._report(lambda: harness.handle(HarnessEvent.LOAD_SKIPPED))
+            return
         assert harness.loader is not None
         try:
-            harness.loader.load()
-            servable = harness.loader.servable()
+            servable = _load(harness.loader)
         except BaseException as error:  # a plug-in's failure is its version's state
-            failure = as_serving_error(error)
-            trace = _unexpected(error)
-            _log.warning("Loading servable %s failed: %s", harness.id, failure, exc_info=trace)
+            failure = _without_frames(error, harness.id)
             self._report(lambda: self._load_failed(harness, failure))
         else:
             self._report(lambda: self._load_succeeded(harness, servable))
@@ -217,6 +223,15 @@ class BasicManager:
         self._publish(_public_state(harness, state, self._clock))
 
 
+def _load(loader: Loader) -> object:
+    loader.load()
+    try:
+        return loader.servable()
+    except BaseException:
+        loader.unload()
+        raise
+
+
 def next_due(harnesses: Sequence[LoaderHarness]) -> float | None:
     """The earliest monotonic time at which one of `harnesses` has a retry or a re-creation due,
     None if none has.
@@ -231,6 +246,12 @@ def _public_state(harness: LoaderHarness, state: ManagerState, clock: Clock) -> 
     return ServableState(harness.id, state, harness.error, message, retry_time=retry_time)
 
 
-def _unexpected(error: BaseException) -> BaseException | None:
-    """A traceback helps only where the error was not foreseen."""
-    return None if isinstance(error, ServingError | OSError) else error
+def _without_frames(error: BaseException, id: ServableId) -> ServingError:
+    """Log the failure, with its traceback if nobody foresaw it, and strip it of that: the frames
+    hold what the load had read, and the version's state shows the error for a long time.
+    """
+    failure = as_serving_error(error)
+    trace = None if isinstance(error, ServingError | OSError) else error
+    _log.warning("Loading servable %s failed: %s", id, failure, exc_info=trace)
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)

@@ -4,12 +4,15 @@ Theory of operation. The manager thread owns every harness and is the only one t
 threads merely run the Loader's methods and report back. Every move is a row of `TRANSITIONS`;
 whatever has no row is refused. A load that failed is tried again after a pause (RETRY_WAIT, which
 occupies no thread) until its tries are used up; then the version is in ERROR, which is public
-(END), and is re-created as NEW after a growing delay for as long as it is aspired.
+(END), and gets another round of tries after a growing delay. Either way it is NEW again first, so
+that the policy decides whether it may load now.
 
     NEW ─▶ LOADING ─▶ READY ─▶ QUIESCING ─▶ UNLOADING ─▶ DISABLED
-            │  ▲  └─────────(discarded)────────▲
-            ▼  │
-         RETRY_WAIT ─▶ ERROR ─▶ NEW
+     ▲      │  └──────────(discarded)──────────▲
+     │      ▼
+     ├── RETRY_WAIT
+     │      ▼
+     └──  ERROR
 """
 
 import enum
@@ -50,11 +53,11 @@ class HarnessEvent(enum.Enum):
     LOAD_FAILED = enum.auto()
     RETRY_DUE = enum.auto()
     GAVE_UP = enum.auto()
+    LOAD_SKIPPED = enum.auto()
     DISCARDED = enum.auto()
     UNLOAD_REQUESTED = enum.auto()
     LAST_HANDLE_RELEASED = enum.auto()
     UNLOADED = enum.auto()
-    RECREATED = enum.auto()
 
 
 _S, _E = HarnessState, HarnessEvent
@@ -64,13 +67,14 @@ TRANSITIONS = MappingProxyType(
         (_S.NEW, _E.GAVE_UP): _S.ERROR,
         (_S.LOADING, _E.LOAD_SUCCEEDED): _S.READY,
         (_S.LOADING, _E.LOAD_FAILED): _S.RETRY_WAIT,
+        (_S.LOADING, _E.LOAD_SKIPPED): _S.NEW,
         (_S.LOADING, _E.DISCARDED): _S.UNLOADING,
-        (_S.RETRY_WAIT, _E.RETRY_DUE): _S.LOADING,
+        (_S.RETRY_WAIT, _E.RETRY_DUE): _S.NEW,
         (_S.RETRY_WAIT, _E.GAVE_UP): _S.ERROR,
         (_S.READY, _E.UNLOAD_REQUESTED): _S.QUIESCING,
         (_S.QUIESCING, _E.LAST_HANDLE_RELEASED): _S.UNLOADING,
         (_S.UNLOADING, _E.UNLOADED): _S.DISABLED,
-        (_S.ERROR, _E.RECREATED): _S.NEW,
+        (_S.ERROR, _E.RETRY_DUE): _S.NEW,
     }
 )
 """The whole machine: (state, event) → next state."""
@@ -107,8 +111,9 @@ class LoaderHarness:
     """One version under management. Owned by the manager thread; not thread-safe.
 
     `is_aspired` says whether the version is wanted at the moment; a load that succeeds when it is
-    not is discarded. `error` is the last failure, `due` the monotonic time at which RETRY_WAIT or
-    ERROR is to be left, if it is.
+    not is discarded. `error` is the last failure, kept until a load succeeds. `due` is the
+    monotonic time at which RETRY_WAIT or ERROR is to be left; None while there is nothing to wait
+    for.
     """
 
     def __init__(self, data: ServableData[Loader], retry: RetryOptions) -> None:
@@ -122,6 +127,7 @@ class LoaderHarness:
         self._retry = retry
         self._failed_tries = 0
         self._failed_rounds = 0
+        self._last_offer: ServableData[Loader] | None = None
 
     def handle(self, event: HarnessEvent) -> None:
         """Make the move that `event` means in the present state.
@@ -152,27 +158,41 @@ class LoaderHarness:
             self.due = now + self._retry.load_retry_interval_seconds
 
     def give_up(self, error: ServingError, now: float) -> None:
-        """Go to ERROR with `error`; due to be re-created after the backoff."""
+        """Go to ERROR with `error`; due for another round after the backoff.
+
+        Where there is no Loader, because the source reported an error, there is nothing to try.
+        """
         self.handle(HarnessEvent.GAVE_UP)
         self.error = error
         self._failed_rounds += 1
-        self.due = now + self._retry.recreate_delay_seconds(self._failed_rounds)
+        if self.loader is not None:
+            self.due = now + self._retry.recreate_delay_seconds(self._failed_rounds)
 
-    def recreate(self) -> None:
-        """Start a new round from NEW."""
-        self.handle(HarnessEvent.RECREATED)
-        self.error = None
-        self._failed_tries = 0
+    def retry(self) -> None:
+        """Go back to NEW: for the next try of a round, or for the first of another."""
+        if self.state is HarnessState.ERROR:
+            self._failed_tries = 0
+        self.handle(HarnessEvent.RETRY_DUE)
 
-    def adopt(self, data: ServableData[Loader]) -> None:
-        """Take over the Loader of newer content after a failure, and forget the failures of the
-        older content.
+    def offer(self, data: ServableData[Loader]) -> bool:
+        """Look at what the source says of this version now, after a failure in RETRY_WAIT or ERROR.
 
-        Only in RETRY_WAIT or ERROR. The next try is due at once.
+        Content that is not what failed, and has stayed the same for two lists, is taken over, the
+        failures of the older content are forgotten, and a try is due at once. (A listing that
+        changes with every poll must not turn into a load with every poll.) Returns whether it was.
         """
+        last, self._last_offer = self._last_offer, data
+        if data is last or data.data is None or not self._is_news(data):
+            return False
+        if self.loader is not None and (last is None or last.revision != data.revision):
+            return False
         self.loader, self.revision = data.data, data.revision
         self._failed_tries = self._failed_rounds = 0
         self.due = float("-inf")
+        return True
+
+    def _is_news(self, data: ServableData[Loader]) -> bool:
+        return self.loader is None or data.revision != self.revision
 
     @property
     def progress(self) -> str:

@@ -7,10 +7,11 @@ class Loader(Protocol):
     """Owns one version of a servable: makes it on `load`, hands it out, frees it on `unload`.
     Plug-ins implement it.
 
-    The manager calls `load` and `unload` on executor threads, never both at once for one Loader.
-    `load` may be called again after it raised, never after it returned. `unload` is called once for
-    each load that returned, and only when the last handle has been released. A Loader that never
-    loaded is dropped without a call, so construction must be cheap: no I/O before `load`.
+    The manager calls the methods on executor threads, never two at once for one Loader. Loads that
+    returned and unloads alternate: each such load is followed by one `unload`, when the last handle
+    has been released, before the next `load` if there is one (the version was aspired again, with
+    the same Loader). `load` may be called again after it raised. A Loader that never loaded is
+    dropped without a call, so construction must be cheap: no I/O before `load`.
     """
 
     def load(self) -> None:

@@ -11,12 +11,14 @@ from typing import TypeAlias
 from modelserver.clock import Clock, SystemClock
 from modelserver.core.servable import ServableId, ServableRequest
 from modelserver.core.state import ManagerState, ServableState
+from modelserver.errors import InvalidArgumentError
 
 _log = logging.getLogger(__name__)
 
 Subscriber: TypeAlias = Callable[[ServableState], None]
-"""Called with each published state, in order, outside all locks, on the publishing thread; must be
-quick."""
+"""Called with each published state, outside all locks, on the publishing thread; must be quick. The
+states of a version under management come in order; those of versions held back, from the source's
+threads, may come beside them."""
 
 MAX_ENDED_VERSIONS = 20
 """How many versions of one name are remembered after END. The reference keeps them for ever."""
@@ -138,13 +140,21 @@ class ServableStateMonitor:
         """Wait until every request has reached `goal` or END, or `timeout` seconds have passed.
 
         A request for an exact version waits for that version; one for the latest waits until *some*
-        version of the name is at the goal, and counts as ended once at least one version is known
-        and all are at END.
+        version of the name is at the goal, and counts as failed once versions are known and all of
+        them are at END. What has been reached or has failed once stays so, though the version may
+        have moved on when this returns.
+
+        Raises:
+            InvalidArgumentError: a request by label; what it means changes while one waits.
+
         """
+        if any(request.label is not None for request in requests):
+            raise InvalidArgumentError("Cannot wait for a label: wait for the version it names")
         deadline = None if timeout is None else self._clock.monotonic() + timeout
+        result = WaitResult({}, {}, frozenset(requests))
         with self._changed:
             while True:
-                result = _judge(requests, goal, self._states)
+                result = _judge(result, goal, self._states)
                 left = None if deadline is None else deadline - self._clock.monotonic()
                 if not result.pending or (left is not None and left <= 0):
                     return result
@@ -179,20 +189,17 @@ def _forget_oldest_ended(versions: dict[int, ServableState]) -> None:
 
 
 def _judge(
-    requests: Collection[ServableRequest],
-    goal: ManagerState,
-    states: Mapping[str, Mapping[int, ServableState]],
+    so_far: WaitResult, goal: ManagerState, states: Mapping[str, Mapping[int, ServableState]]
 ) -> WaitResult:
-    reached: dict[ServableRequest, ServableId] = {}
-    failed: dict[ServableRequest, ServableState] = {}
-    for request in requests:
+    reached, failed = dict(so_far.reached), dict(so_far.failed)
+    for request in so_far.pending:
         candidates = _candidates(request, states.get(request.name, {}))
         at_goal = [state for state in candidates if state.manager_state is goal]
         if at_goal:
             reached[request] = max(state.id for state in at_goal)
         elif candidates and all(state.manager_state is ManagerState.END for state in candidates):
             failed[request] = max(candidates, key=lambda state: state.id)
-    return WaitResult(reached, failed, frozenset(requests) - reached.keys() - failed.keys())
+    return WaitResult(reached, failed, so_far.pending - reached.keys() - failed.keys())
 
 
 def _candidates(

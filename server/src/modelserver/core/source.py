@@ -75,7 +75,7 @@ class SourceAdapter(Generic[InT, OutT]):
             return ServableData(version.id, error=version.error, revision=version.revision)
         try:
             converted = self._convert(version.id, version.data)
+            return ServableData(version.id, converted, revision=version.revision)
         except Exception as error:  # a plug-in's bug is that version's state, not the source's end
             failure = as_serving_error(error)
             return ServableData(version.id, error=failure, revision=version.revision)
-        return ServableData(version.id, converted, revision=version.revision)

@@ -17,8 +17,7 @@ class ManagerState(enum.IntEnum):
     """
 
     START = 10
-    """Known, not being loaded: aspired and waiting its turn, held back as incomplete, or waiting
-    for a retry."""
+    """Known, not being loaded: aspired and waiting its turn, or held back as incomplete."""
     LOADING = 20
     """`Loader.load` is running, is about to, or failed and will be tried again."""
     AVAILABLE = 30

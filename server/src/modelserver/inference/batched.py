@@ -76,8 +76,8 @@ class BatchedPredictor:
         """
         try:
             return self._batcher(prediction.signature).submit(prediction, done)
-        except ServingError as error:
-            done(error)
+        except Exception as error:
+            done(as_serving_error(error))
             return _cannot_cancel
 
     def close(self) -> None:
@@ -121,7 +121,11 @@ class _SignatureBatcher:
         self._has_warned = False
         self._is_batchable = signature.is_batchable
         limits = options.for_rows() if self._is_batchable else options.for_single_requests()
-        self._queue: ScheduledQueue[RequestTask] = scheduler.add_queue(limits, self._run, split)
+        self._max_rows = limits.execution_batch_size
+        self._allowed_sizes = options.execution_batch_sizes
+        self._queue: ScheduledQueue[RequestTask] = scheduler.add_queue(
+            limits, self._run, self._split
+        )
 
     # Coming in…
 
@@ -139,12 +143,15 @@ class _SignatureBatcher:
     def _task(self, prediction: Prediction, done: Completion) -> RequestTask:
         if not self._is_batchable:
             return RequestTask(prediction, done)
-        shape = non_batch_shape(
-            self._signature,
-            prediction.inputs,
-            is_padded=self._options.pad_variable_length_inputs,
-        )
-        return RequestTask(prediction, done, count_rows(prediction.inputs), shape)
+        num_rows = count_rows(prediction.inputs)
+        is_padded = self._options.pad_variable_length_inputs and num_rows <= self._max_rows
+        shape = non_batch_shape(self._signature, prediction.inputs, is_padded=is_padded)
+        return RequestTask(prediction, done, num_rows, shape)
+
+    def _split(self, task: RequestTask, first_size: int, max_size: int) -> Sequence[RequestTask]:
+        """Keep whole what may be padded: parts padded to different lengths could not be joined."""
+        is_padded = self._options.pad_variable_length_inputs and task.size <= max_size
+        return [task] if is_padded else split(task, first_size, max_size)
 
     def _cancel(self, task: RequestTask) -> bool:
         # Parts are run in their order: while the first one waits, they all do.
@@ -159,7 +166,7 @@ class _SignatureBatcher:
 
     def _run(self, batch: Batch[RequestTask]) -> None:
         tasks = list(batch)
-        num_rows = round_up(batch.size, self._options.allowed_batch_sizes)
+        num_rows = round_up(batch.size, self._allowed_sizes)
         if not self._is_batchable or (len(tasks) == 1 and num_rows == batch.size):
             self._run_each(tasks)
         else:
@@ -180,9 +187,9 @@ class _SignatureBatcher:
             outputs = self._predictor.predict(
                 self._signature.name, inputs, list(self._signature.outputs)
             )
-            parts = split_outputs(outputs, [task.size for task in tasks], num_rows)
-            answers = [task.choose(part) for task, part in zip(tasks, parts, strict=True)]
-        except Exception as error:
+            names = [task.prediction.output_names for task in tasks]
+            answers = split_outputs(outputs, names, [task.size for task in tasks], num_rows)
+        except BaseException as error:  # a plug-in's failure is its requests' answer
             self._recover(tasks, as_serving_error(error))
             return
         for task, answer in zip(tasks, answers, strict=True):
@@ -211,7 +218,7 @@ class _SignatureBatcher:
             return task.choose(
                 self._predictor.predict(self._signature.name, prediction.inputs, names)
             )
-        except Exception as error:
+        except BaseException as error:
             return as_serving_error(error)
 
     def _warn_of_failed_merge(self, error: ServingError) -> None:

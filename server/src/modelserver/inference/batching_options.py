@@ -14,8 +14,14 @@ class BatchingOptions:
     `num_batch_threads` (None = one for each processor) and `thread_pool_name` are about the threads
     that all models share; whoever makes the `SharedBatchScheduler` reads them. The others are about
     each queue, of which there is one for each signature of each version: see `BatchOptions`.
+
     `allowed_batch_sizes`, increasing, the last one equal to `max_batch_size`, rounds every batch up
-    to one of them. `pad_variable_length_inputs` lets requests of different lengths share a batch.
+    to one of them. With splitting, the last one may be `max_execution_batch_size` instead, and no
+    batch is rounded up beyond that, whether it is among them or not.
+
+    `pad_variable_length_inputs` lets requests of different lengths share a batch. With splitting, a
+    request that fits a batch is kept whole then, and a larger one shares batches with requests of
+    its own lengths only, so that its parts fit together again.
 
     Raises `InvalidArgumentError` with TensorFlow Serving's texts.
     """
@@ -44,11 +50,20 @@ class BatchingOptions:
             raise InvalidArgumentError(
                 "allowed_batch_sizes entries must be monotonically increasing"
             )
-        if sizes and sizes[-1] != self.max_batch_size:
+        if sizes and sizes[-1] not in (self.max_batch_size, self.for_rows().execution_batch_size):
             raise InvalidArgumentError(
                 "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
                 f"{sizes[-1]}; expected {self.max_batch_size}"
             )
+
+    @property
+    def execution_batch_sizes(self) -> tuple[int, ...]:
+        """The sizes that batches are rounded up to, increasing, the last one the most rows that a
+        batch may have; none where any size is allowed.
+        """
+        largest = self.for_rows().execution_batch_size
+        smaller = [size for size in self.allowed_batch_sizes if size < largest]
+        return (*smaller, largest) if self.allowed_batch_sizes else ()
 
     def for_rows(self) -> BatchOptions:
         """The limits of a queue whose requests are merged row by row."""

@@ -65,6 +65,8 @@ class DirectPredictor:
                 self._executor.submit(partial(self._run, call))
         except RuntimeError:
             self._cancel(call, UnavailableError("The server is shutting down"))
+        except Exception as error:
+            self._cancel(call, as_serving_error(error))
         return partial(self._cancel, call, CancelledError("The request was cancelled"))
 
     def close(self) -> None:
@@ -98,13 +100,13 @@ class DirectPredictor:
             return self._predictor.predict(
                 prediction.signature.name, prediction.inputs, prediction.output_names
             )
-        except Exception as error:
+        except BaseException as error:  # a plug-in's failure is its request's answer
             return as_serving_error(error)
 
     def _answer(self, call: "_Call", result: dict[str, np.ndarray] | ServingError) -> None:
         try:
             call.done(result)
-        except Exception:
+        except BaseException:
             logger.exception("The receiver of an answer failed")
         finally:
             with self._changed:

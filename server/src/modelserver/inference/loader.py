@@ -18,8 +18,9 @@ class AsyncPredictorLoader:
     """Wraps a platform's Loader so that its servable, a `Predictor`, comes behind a queue or a
     thread pool. A servable that is no `Predictor` is handed out as it is; edges refuse it.
 
-    `make_async` is called after each successful load, and must not fail: `lambda predictor:
-    BatchedPredictor(predictor, scheduler, options)`. Unloading closes what it made first.
+    `make_async` is called after each successful load: `lambda predictor:
+    BatchedPredictor(predictor, scheduler, options)`. If it raises, the wrapped Loader is unloaded
+    and the load has failed. Unloading closes what it made first.
     """
 
     def __init__(
@@ -33,10 +34,14 @@ class AsyncPredictorLoader:
     def load(self) -> None:
         """Load the wrapped Loader."""
         self._loader.load()
-        self._servable = self._loader.servable()
-        if hasattr(self._servable, "predict"):
-            self._predictor = self._make_async(cast(Predictor, self._servable))
-            self._servable = self._predictor
+        try:
+            servable = self._loader.servable()
+            if hasattr(servable, "predict"):
+                servable = self._predictor = self._make_async(cast(Predictor, servable))
+        except BaseException:  # this load has failed, so nobody is going to call `unload`
+            self._loader.unload()
+            raise
+        self._servable = servable
 
     def unload(self) -> None:
         """Let what was accepted be answered, then unload the wrapped Loader."""

@@ -176,12 +176,13 @@ def _pad_to_largest(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def split_outputs(
-    outputs: Tensors, sizes: Sequence[int], num_rows: int
+    outputs: Tensors, names: Sequence[Sequence[str]], sizes: Sequence[int], num_rows: int
 ) -> list[dict[str, np.ndarray]]:
-    """Cut the outputs of a run over `num_rows` into views of `sizes` rows, one for each request;
-    rows beyond their sum are dropped.
+    """Cut the outputs of a run over `num_rows` into views, for each request the outputs it asked
+    for by `names`, in that order, with its `sizes` of rows; rows beyond their sum are dropped.
 
-    Raises `FailedPreconditionError` where an output does not have one row for each input row.
+    Raises `FailedPreconditionError` where an output does not have one row for each input row, and
+    KeyError where there is none of a name.
     """
     for array in outputs.values():
         if array.ndim == 0:
@@ -191,8 +192,11 @@ def split_outputs(
                 "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
                 "sizes of the input tensors"
             )
-    bounds = accumulate(sizes, initial=0)
-    return [slice_rows(outputs, start, stop) for start, stop in pairwise(bounds)]
+    bounds = pairwise(accumulate(sizes, initial=0))
+    return [
+        {alias: outputs[alias][start:stop] for alias in aliases}
+        for aliases, (start, stop) in zip(names, bounds, strict=True)
+    ]
 
 
 def join_outputs(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ class Platform(Protocol):
     being written.
 
     The entry point names a factory `platform(options: Mapping[str, object]) -> Platform`, called
-    once at start-up with the options that the server was given; unknown options are ignored. Both
+    once at start-up with the options that the server was given; unknown options are ignored. The
     methods are thread-safe.
     """
 
@@ -28,6 +28,15 @@ class Platform(Protocol):
 
         Called at each poll until the version is complete, with a fresh listing in `path.files`. It
         may read small index files. An exception counts as "not complete" with its message.
+        """
+
+    def must_settle(self, name: str) -> bool:
+        """Whether content does not tell a half-written file `name`, a path relative to the version,
+        from a whole one.
+
+        Such a file makes its version wait: if it was written to within the last polling interval,
+        it must be found unchanged by one more poll. The safe answer is True; False suits files that
+        `missing_files` checks to their end, and those that nobody reads.
         """
 
     def make_loader(self, id: ServableId, path: StoragePath) -> Loader:

@@ -43,7 +43,7 @@ class RequestTask(BatchTask):
             return
         try:
             done(result)
-        except Exception:
+        except BaseException:
             logger.exception("The receiver of an answer failed")
 
     def fail(self, error: ServingError) -> None:

@@ -1,6 +1,6 @@
 """From PredictRequest to Prediction: TensorFlow Serving's checks, in its order and words."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -8,8 +8,8 @@ from modelserver.errors import FailedPreconditionError, InvalidArgumentError
 from modelserver.inference.merge import check_inputs
 from modelserver.inference.predictor import Prediction
 from modelserver.inference.signature import DEFAULT_SIGNATURE, Signature
-from modelserver.rpc.messages import PredictRequest
-from modelserver.rpc.tensors import decode
+from modelserver.rpc.messages import PredictRequest, TensorProto
+from modelserver.rpc.tensors import decode, outline
 
 
 def to_prediction(
@@ -27,10 +27,9 @@ def to_prediction(
     signature = _find_signature(signatures, request.model_spec.signature_name)
     _check_number_of_inputs(signature, request.inputs)
     _check_names_of_inputs(signature, request.inputs)
-    inputs: dict[str, np.ndarray] = {
-        alias: decode(proto, alias) for alias, proto in request.inputs.items()
-    }
-    check_inputs(signature, inputs)
+    # Before any value is looked at: a few bytes may claim to be very many values.
+    check_inputs(signature, _each(outline, request.inputs))
+    inputs = _each(decode, request.inputs)
     return Prediction(signature, inputs, _wanted_outputs(signature, request), deadline)
 
 
@@ -70,6 +69,12 @@ def _check_names_of_inputs(signature: Signature, sent: Collection[str]) -> None:
             f"Inputs contains invalid name. Used request inputs: {_list(used)}, "
             f"request input: {_list(sent)}"
         )
+
+
+def _each(
+    read: Callable[[TensorProto, str], np.ndarray], protos: Mapping[str, TensorProto]
+) -> dict[str, np.ndarray]:
+    return {alias: read(proto, alias) for alias, proto in protos.items()}
 
 
 def _wanted_outputs(signature: Signature, request: PredictRequest) -> list[str]:

@@ -2,6 +2,7 @@
 
 import enum
 import math
+import sys
 from dataclasses import dataclass
 
 import ml_dtypes
@@ -10,6 +11,13 @@ from numpy.typing import DTypeLike
 
 from modelserver.errors import InvalidArgumentError, UnimplementedError
 from modelserver.rpc.messages import TensorProto, TensorShapeProto
+
+MAX_RANK = 32
+"""More dimensions no array has with every numpy that is supported."""
+
+MAX_REPEATED = 2**24
+"""How many elements the last value of a tensor may stand for beyond its own: 64 MiB of floats. A
+few bytes must not make the server allocate whatever their sender likes to claim."""
 
 
 class DataType(enum.IntEnum):
@@ -90,24 +98,42 @@ def data_type(dtype: np.dtype[np.generic]) -> DataType:
     return found
 
 
+def outline(proto: TensorProto, alias: str) -> np.ndarray:
+    """What a message claims to be: zeros of its type and shape that take no memory, whatever their
+    number. To be checked before `decode` looks at the values.
+
+    Raises as `decode` does.
+    """
+    encoding, shape = _header(proto, alias)
+    return np.broadcast_to(np.zeros((), encoding.dtype), shape)
+
+
 def decode(proto: TensorProto, alias: str) -> np.ndarray:
     """The array that a request sent for the input `alias`; strings as an object array of bytes.
 
     `tensor_content` is not copied, so such an array is read-only. In a typed field the last value
-    stands for all that are missing, and no value at all for zeros.
+    stands for all that are missing, `MAX_REPEATED` at most, and no value at all for zeros.
 
     Raises:
         InvalidArgumentError: `tensor parsing error: ALIAS` with what does not fit.
         UnimplementedError: quantised types, resources, variants.
 
     """
+    encoding, shape = _header(proto, alias)
+    if proto.tensor_content:
+        return _from_content(proto, encoding, shape, alias)
+    return _from_field(proto, encoding, shape, alias)
+
+
+def _header(proto: TensorProto, alias: str) -> tuple[_Encoding, tuple[int, ...]]:
     encoding = _ENCODINGS_BY_NUMBER.get(proto.dtype)
     if encoding is None:
         raise _unsupported(proto.dtype, alias)
     shape = _shape(proto.tensor_shape, alias)
-    if proto.tensor_content:
-        return _from_content(proto, encoding, shape, alias)
-    return _from_field(proto, encoding, shape, alias)
+    # As numpy counts: an array without elements must have possible dimensions, too.
+    if math.prod(filter(None, shape)) * encoding.dtype.itemsize > sys.maxsize:
+        raise _parsing_error(alias, f"shape {list(shape)} is larger than an array can be")
+    return encoding, shape
 
 
 def _unsupported(number: int, alias: str) -> InvalidArgumentError | UnimplementedError:
@@ -124,6 +150,8 @@ def _parsing_error(alias: str, reason: str) -> InvalidArgumentError:
 
 
 def _shape(proto: TensorShapeProto, alias: str) -> tuple[int, ...]:
+    if len(proto.dim) > MAX_RANK:
+        raise _parsing_error(alias, f"it has {len(proto.dim)} dimensions, {MAX_RANK} are possible")
     shape = tuple(dim.size for dim in proto.dim)
     if proto.unknown_rank or any(size < 0 for size in shape):
         raise _parsing_error(alias, "its shape is not fully defined")
@@ -157,6 +185,12 @@ def _from_field(
     if values.size > count:
         raise _parsing_error(
             alias, f"{encoding.field} has {values.size} elements, shape {list(shape)} has {count}"
+        )
+    if count - values.size > MAX_REPEATED:
+        raise _parsing_error(
+            alias,
+            f"{encoding.field} has {values.size} elements, shape {list(shape)} has {count}, and "
+            f"the last may stand for {MAX_REPEATED} more at most",
         )
     if values.size < count:
         values = _repeat_last(values, count)

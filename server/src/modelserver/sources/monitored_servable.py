@@ -7,13 +7,20 @@ from modelserver.core.storage_path import StoragePath
 from modelserver.sources.versions import Latest, ServableVersionPolicy
 
 
+def _always(name: str) -> bool:
+    del name  # of nothing is known how to check it
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class MonitoredServable:
     """The servable `name`, whose versions are the numbered directories under `base_path`.
 
-    `missing_files` says what a version still lacks ([] = complete); it is the platform's method of
-    that name. `poll_wait_seconds` > 0 is the time from one poll to the next; 0 polls once, at the
-    start; below 0 never by itself.
+    `missing_files` says what a version still lacks ([] = complete), and `must_settle` of which
+    files it cannot tell; they are the platform's methods of these names. Without `must_settle`
+    every file must settle. `poll_wait_seconds` > 0 is the time from one poll to the next; 0 polls
+    once, at the start; below 0 never by itself. Without a next poll nothing settles: what looks
+    complete is taken at once.
     """
 
     name: str
@@ -21,6 +28,7 @@ class MonitoredServable:
     missing_files: Callable[[StoragePath], list[str]]
     version_policy: ServableVersionPolicy = field(default_factory=Latest)
     poll_wait_seconds: float = 1.0
+    must_settle: Callable[[str], bool] = _always
 
     def path_of(self, directory: str) -> str:
         """Where the version directory of that name is."""

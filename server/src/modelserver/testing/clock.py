@@ -7,8 +7,8 @@ class ManualClock:
     """A `Clock` whose time stands still until `advance`. Thread-safe.
 
     Useful for everything that waits: a thread in `wait` sleeps until it is notified or `advance`
-    has moved time by its timeout, so a test of a ten-minute backoff takes no time and cannot be
-    early or late.
+    moves time, and then looks whether its time has come; so a test of a ten-minute backoff takes no
+    time and cannot be early or late.
     """
 
     def __init__(self, now: float = 1000.0, epoch: float = 1_700_000_000.0) -> None:

@@ -1,0 +1,57 @@
+"""What keeps the port closed at start-up, and how it is told."""
+
+import pytest
+
+from modelserver.core.servable import ServableId
+from modelserver.core.state import ManagerState, ServableState
+from modelserver.errors import DataLossError, NotFoundError
+from modelserver.server import describe_failures, describe_pending, is_on_its_way
+
+START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
+BROKEN = DataLossError("saved_model.pb is truncated")
+
+
+def states(*versions):
+    return {
+        version: ServableState(ServableId("m", version), state, health, message)
+        for version, state, health, message in versions
+    }
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        pytest.param([(1, START, None, "")], True, id="waits-its-turn"),
+        pytest.param([(1, LOADING, None, "")], True, id="loads"),
+        pytest.param([(1, LOADING, BROKEN, "try 1 of 6 failed")], False, id="has-failed-once"),
+        pytest.param([(1, START, None, "waiting for upload: x")], False, id="is-incomplete"),
+        pytest.param([(1, END, BROKEN, "")], False, id="has-ended"),
+        pytest.param([(1, END, BROKEN, ""), (2, LOADING, None, "")], True, id="another-one-loads"),
+    ],
+)
+def test_a_model_is_waited_for_while_one_of_its_versions_may_still_become_good(versions, expected):
+    assert is_on_its_way(states(*versions), may_be_found=False) is expected
+
+
+@pytest.mark.parametrize("may_be_found", [True, False])
+def test_a_model_without_versions_is_waited_for_while_its_first_poll_may_run(may_be_found):
+    assert is_on_its_way({}, may_be_found=may_be_found) is may_be_found
+
+
+def test_failures_are_listed_in_the_reference_s_words():
+    failed = ServableState(ServableId("m", 1), END, BROKEN)
+
+    assert describe_failures([failed]) == (
+        "1 servable(s) did not become available: "
+        "{{{name: m version: 1} due to error: saved_model.pb is truncated}, }"
+    )
+
+
+def test_what_is_awaited_is_described_with_states_messages_and_errors():
+    waiting = states((2, START, None, "waiting for upload: x"), (1, END, BROKEN, ""))
+
+    assert describe_pending("m", waiting, None) == (
+        "m: version 2 START (waiting for upload: x), version 1 END (saved_model.pb is truncated)"
+    )
+    assert describe_pending("m", {}, None) == "m: no version found yet"
+    assert describe_pending("m", {}, NotFoundError("no such path")) == "m: no such path"
