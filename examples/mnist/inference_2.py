@@ -71,7 +71,8 @@ class MnistService:
         with self._batch_scheduler:
             while (calls := self._transport.next_calls(None)) is not None:
                 for call_id in calls.cancelled:
-                    self.cancel(call_id)
+                    if (task := self._tasks.get(call_id)) is not None:
+                        self._batch_scheduler.cancel(task)
                 deadlines = calls.deadlines or [None] * len(calls.ids)
                 for call_id, body, deadline in zip(calls.ids, calls.bodies, deadlines, strict=True):
                     self.classify(call_id, body, deadline)
@@ -84,11 +85,6 @@ class MnistService:
             self._batch_scheduler.schedule(task)
         except ServingError as error:
             self._transport.reply_many([call_id], [error_answer(error)])
-
-    def cancel(self, call_id: int) -> None:
-        """Take a call that nobody waits for out of the queue, if it is still there."""
-        if (task := self._tasks.get(call_id)) is not None:
-            self._batch_scheduler.cancel(task)
 
     def do_classify_in_batch(self, batch: Batch[Task]) -> None:
         """Merge the tasks into one tensor, run the model once, and answer each call."""
@@ -116,8 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandLine(
         PROG,
         "Serve the newest version of the MNIST model that is in a directory.",
-        f"  {PROG} --port=9000 /tmp/monitored\n\nSIGTERM or Ctrl-C answers the calls that were "
-        "accepted, then stops.",
+        f"  {PROG} --port=9000 /tmp/monitored\n\nOn SIGTERM or Ctrl-C it drains, then stops.",
     )
     port = whole_number(0, 65535)
     parser.add_argument("--port", type=port, required=True, help="at 127.0.0.1; 0: any free one")
@@ -139,19 +134,16 @@ def _serve(flags: Namespace) -> int:
         while not manager.list_available_servable_ids() and stop.empty():
             _log.info("Waiting for models to be loaded...")
             time.sleep(1)
-        _run_server(GrpcAioTransport(f"127.0.0.1:{flags.port}", _METHODS), manager, stop)
+        transport = GrpcAioTransport(f"127.0.0.1:{flags.port}", _METHODS)
+        _log.info("Serving at 127.0.0.1:%d", transport.start())
+        threading.Thread(target=_drain_when_told, args=(transport, stop), daemon=True).start()
+        MnistService(manager, transport).serve()
     return 0
 
 
-def _run_server(transport: Transport, manager: Manager, stop: queue.SimpleQueue[int]) -> None:
-    _log.info("Serving at 127.0.0.1:%d", transport.start())
-
-    def stop_when_told() -> None:
-        stop.get()
-        transport.stop(_GRACE_SECONDS)
-
-    threading.Thread(target=stop_when_told, daemon=True).start()
-    MnistService(manager, transport).serve()
+def _drain_when_told(transport: Transport, stop: queue.SimpleQueue[int]) -> None:
+    stop.get()
+    transport.stop(_GRACE_SECONDS)
 
 
 if __name__ == "__main__":

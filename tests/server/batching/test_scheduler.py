@@ -430,6 +430,7 @@ def test_a_basic_scheduler_batches_and_stops() -> None:
 
         assert runner.next_batch() == ["a", "b", "c", "d"]
 
+    assert basic.stop(timeout=30)
     with pytest.raises(UnavailableError):
         basic.schedule(Task())
 

@@ -35,11 +35,11 @@ def test_the_defaults_are_tensorflow_servings() -> None:
         pytest.param(
             {
                 "max_batch_size": 32,
-                "allowed_batch_sizes": (8, 16),
+                "allowed_batch_sizes": (8, 24),
                 "enable_large_batch_splitting": True,
                 "max_execution_batch_size": 16,
             },
-            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 16; "
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 24; "
             "expected 32",
             id="last, with splitting",
         ),
@@ -71,10 +71,28 @@ def test_options_that_make_no_sense_are_refused(fields: dict[str, Any], message:
         BatchingOptions(**fields)
 
 
-def test_allowed_sizes_that_end_with_the_batch_size_are_accepted() -> None:
-    options = BatchingOptions(max_batch_size=32, allowed_batch_sizes=(1, 8, 32))
+@pytest.mark.parametrize(
+    ("allowed", "max_execution", "rounded_to"),
+    [
+        pytest.param((1, 8, 32), None, (1, 8, 32), id="no splitting"),
+        pytest.param((), 10, (), id="any size"),
+        pytest.param((4, 16, 32), 16, (4, 16), id="a size among them"),
+        pytest.param((4, 16, 32), 10, (4, 10), id="a size between them"),
+        pytest.param((16, 32), 10, (10,), id="a size below them"),
+        pytest.param((4, 10), 10, (4, 10), id="a size at their end"),
+    ],
+)
+def test_batches_are_rounded_up_to_no_more_rows_than_they_may_have(
+    allowed: tuple[int, ...], max_execution: int | None, rounded_to: tuple[int, ...]
+) -> None:
+    options = BatchingOptions(
+        max_batch_size=32,
+        allowed_batch_sizes=allowed,
+        enable_large_batch_splitting=max_execution is not None,
+        max_execution_batch_size=max_execution,
+    )
 
-    assert options.allowed_batch_sizes == (1, 8, 32)
+    assert options.execution_batch_sizes == rounded_to
 
 
 def test_requests_that_cannot_be_merged_wait_for_nobody_and_in_the_same_number() -> None:

@@ -1,7 +1,9 @@
 """DirectPredictor: each request by itself, on an executor."""
 
+import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -68,18 +70,29 @@ def test_it_works_on_a_thread_pool(clock: ManualClock) -> None:
     assert result["y"].tolist() == [3.0]
 
 
-def test_what_the_model_raises_is_translated(clock: ManualClock) -> None:
-    def divide(inputs: Tensors) -> dict[str, np.ndarray]:
-        raise ZeroDivisionError("by zero")
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+        (SystemExit(1), "SystemExit: 1"),
+        (asyncio.CancelledError(), "CancelledError"),
+    ],
+)
+def test_what_the_model_raises_is_translated(
+    clock: ManualClock, error: BaseException, message: str
+) -> None:
+    def fail(inputs: Tensors) -> dict[str, np.ndarray]:
+        raise error
 
-    predictor = DirectPredictor(FakePredictor(divide), InlineExecutor(), clock)
+    predictor = DirectPredictor(FakePredictor(fail), InlineExecutor(), clock)
     answers: list[Result] = []
 
     predictor.submit(make_prediction(1), answers.append)
+    predictor.close()
 
     (answer,) = answers
     assert isinstance(answer, InternalError)
-    assert str(answer) == "ZeroDivisionError: by zero"
+    assert str(answer) == message
 
 
 def test_a_request_whose_deadline_passed_before_its_run_is_not_computed(
@@ -135,11 +148,29 @@ def test_an_executor_that_takes_no_work_is_unavailable(clock: ManualClock) -> No
     assert not cancel()
 
 
+def test_an_executor_that_fails_is_the_answer(clock: ManualClock) -> None:
+    class Broken:
+        def submit(self, work: Callable[[], None]) -> None:
+            raise ValueError("no such pool")
+
+    predictor = DirectPredictor(FakePredictor(), Broken(), clock)
+    answers: list[Result] = []
+
+    cancel = predictor.submit(make_prediction(1), answers.append)
+    predictor.close()
+
+    (answer,) = answers
+    assert isinstance(answer, InternalError)
+    assert str(answer) == "ValueError: no such pool"
+    assert not cancel()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("gone away"), asyncio.CancelledError()])
 def test_a_receiver_that_fails_is_logged(
-    clock: ManualClock, caplog: pytest.LogCaptureFixture
+    clock: ManualClock, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     def explode(_: object) -> None:
-        raise RuntimeError("gone away")
+        raise error
 
     predictor = DirectPredictor(FakePredictor(), InlineExecutor(), clock)
 

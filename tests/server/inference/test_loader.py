@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from modelserver.batching import SharedBatchScheduler
+from modelserver.errors import UnavailableError
 from modelserver.inference import (
     AsyncPredictorLoader,
     BatchedPredictor,
@@ -75,6 +76,40 @@ def test_a_failed_load_makes_nothing_and_may_be_tried_again() -> None:
 
     assert after_failure is None
     assert isinstance(loader.servable(), RestingPredictor)
+
+
+def test_what_was_loaded_is_unloaded_where_no_predictor_can_be_made_of_it() -> None:
+    inner = FakeLoader(FakePredictor())
+    refusals: list[Exception] = [UnavailableError("The batch scheduler has been stopped")]
+
+    def make_async(predictor: Predictor) -> RestingPredictor:
+        if refusals:
+            raise refusals.pop()
+        return RestingPredictor(predictor, inner)
+
+    loader = AsyncPredictorLoader(inner, make_async)
+
+    with pytest.raises(UnavailableError, match="stopped"):
+        loader.load()
+    was_loaded, servable = inner.is_loaded, loader.servable()
+    loader.load()
+
+    assert (was_loaded, servable) == (False, None)
+    assert isinstance(loader.servable(), RestingPredictor)
+
+
+def test_what_was_loaded_is_unloaded_where_it_has_no_servable() -> None:
+    class Unservable(FakeLoader):
+        def servable(self) -> object:
+            raise SystemExit(1)
+
+    inner = Unservable()
+    loader = AsyncPredictorLoader(inner, lambda predictor: RestingPredictor(predictor, inner))
+
+    with pytest.raises(SystemExit):
+        loader.load()
+
+    assert not inner.is_loaded
 
 
 def test_it_batches_a_model_until_it_is_unloaded() -> None:

@@ -289,19 +289,32 @@ def test_a_batch_is_rounded_up_to_the_next_allowed_size(
 def test_each_request_gets_its_rows_and_nobody_gets_the_filler() -> None:
     outputs = {"y": np.array([1, 2, 3, 9, 9])}
 
-    answers = split_outputs(outputs, sizes=[2, 1], num_rows=5)
+    answers = split_outputs(outputs, names=[["y"], ["y"]], sizes=[2, 1], num_rows=5)
 
     assert [answer["y"].tolist() for answer in answers] == [[1, 2], [3]]
 
 
+def test_each_request_gets_the_outputs_that_it_named_in_that_order() -> None:
+    outputs = {"y": floats(2), "z": floats(2)}
+
+    answers = split_outputs(outputs, names=[["z", "y"], ["y"]], sizes=[1, 1], num_rows=2)
+
+    assert [list(answer) for answer in answers] == [["z", "y"], ["y"]]
+
+
+def test_an_output_that_is_named_but_not_there_is_an_error() -> None:
+    with pytest.raises(KeyError, match="z"):
+        split_outputs({"y": floats(1)}, names=[["z"]], sizes=[1], num_rows=1)
+
+
 def test_an_output_without_dimensions_cannot_be_split() -> None:
     with pytest.raises(FailedPreconditionError, match=r"^Batched output tensor has 0 dimensions$"):
-        split_outputs({"y": np.array(1.0)}, sizes=[1], num_rows=1)
+        split_outputs({"y": np.array(1.0)}, names=[["y"]], sizes=[1], num_rows=1)
 
 
 def test_an_output_with_another_number_of_rows_cannot_be_split() -> None:
     with pytest.raises(FailedPreconditionError) as refusal:
-        split_outputs({"y": floats(3)}, sizes=[2, 2], num_rows=4)
+        split_outputs({"y": floats(3)}, names=[["y"]] * 2, sizes=[2, 2], num_rows=4)
 
     assert str(refusal.value) == (
         "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes "
@@ -335,7 +348,7 @@ def test_what_is_merged_and_split_again_is_what_it_was(
     num_rows = round_up(sum(sizes), allowed)
 
     merged = merge_inputs(requests, num_rows, pads=True)
-    answers = split_outputs(merged, sizes, num_rows)
+    answers = split_outputs(merged, [["x"]] * len(sizes), sizes, num_rows)
 
     assert len(merged["x"]) == num_rows
     for request, answer in zip(requests, answers, strict=True):

@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from modelserver.core.servable import ServableId
+from modelserver.core.servable import ServableId, ServableRequest
 from modelserver.core.state import ServableState
 from modelserver.errors import NotFoundError, UnimplementedError
 from modelserver.rpc.messages import (
     GetModelStatusRequest,
     GetModelStatusResponse,
-    ModelSpec,
     ModelVersionStatus,
     StatusProto,
 )
-from modelserver.rpc.model_spec import parse, required_model_spec
+from modelserver.rpc.model_spec import parse, required_model_spec, servable_request
 from modelserver.rpc.service import Handler, answer_each
-from modelserver.rpc.status import status_code
+from modelserver.rpc.status import status_code, valid_text
 
 SERVICE_NAME = "tensorflow.serving.ModelService"
 
@@ -51,20 +50,21 @@ class ModelService:
 
     def _get_model_status(self, body: bytes) -> bytes:
         request = parse(GetModelStatusRequest, body)
-        states = self._find_states(required_model_spec(request))
+        states = self._find_states(servable_request(required_model_spec(request)))
         rows = [model_version_status(state) for state in states]
         return GetModelStatusResponse(model_version_status=rows).SerializeToString()
 
-    def _find_states(self, spec: ModelSpec) -> list[ServableState]:
-        if spec.HasField("version"):
-            version = spec.version.value
-            state = self._states.get_state(ServableId(spec.name, version))
+    def _find_states(self, request: ServableRequest) -> list[ServableState]:
+        """The version asked for, or all of the model: a label is ignored."""
+        name, version = request.name, request.version
+        if version is not None:
+            state = self._states.get_state(ServableId(name, version))
             if state is None:
-                raise NotFoundError(f"Could not find version {version} of model {spec.name}")
+                raise NotFoundError(f"Could not find version {version} of model {name}")
             return [state]
-        states = self._states.get_version_states(spec.name)
+        states = self._states.get_version_states(name)
         if not states:
-            raise NotFoundError(f"Could not find any versions of model {spec.name}")
+            raise NotFoundError(f"Could not find any versions of model {name}")
         return list(states.values())
 
 
@@ -75,7 +75,9 @@ def model_version_status(state: ServableState) -> ModelVersionStatus:
     """
     error = state.health.message if state.health is not None else ""
     message = f"{error} ({state.message})" if error and state.message else error or state.message
-    status = StatusProto(error_code=status_code(state.health), error_message=message)
+    status = StatusProto(
+        error_code=status_code(state.health), error_message=valid_text(message)
+    )
     return ModelVersionStatus(version=state.id.version, state=state.manager_state, status=status)
 
 

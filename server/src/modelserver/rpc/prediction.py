@@ -1,5 +1,6 @@
 """PredictionService: `tensorflow.serving.PredictionService` over raw bytes."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -36,6 +37,8 @@ from modelserver.rpc.status import error_answer
 from modelserver.rpc.tensors import encode
 from modelserver.rpc.transport.base import Answer
 
+_logger = logging.getLogger(__name__)
+
 SERVICE_NAME = "tensorflow.serving.PredictionService"
 SIGNATURE_DEF = "signature_def"
 """The one metadata field there is."""
@@ -71,7 +74,7 @@ class PredictionService:
         for id in ids:
             call = self._waiting.get(id)
             if call is not None:
-                call.cancel()
+                _cancel(call)
 
     def _predict_each(self, calls: MethodCalls, replies: Replies) -> None:
         for id, body, deadline in zip(*calls, strict=True):
@@ -155,6 +158,13 @@ class _PredictCall:
         tensors = {alias: encode(array, as_content=as_content) for alias, array in outputs.items()}
         model_spec = effective_model_spec(self._handle.id, self._prediction.signature.name)
         return PredictResponse(outputs=tensors, model_spec=model_spec).SerializeToString()
+
+
+def _cancel(call: _PredictCall) -> None:
+    try:
+        call.cancel()
+    except Exception:  # against its contract: the others are cancelled all the same
+        _logger.exception("A predictor failed to withdraw a request.")
 
 
 def _check_metadata_fields(fields: Sequence[str]) -> None:

@@ -47,12 +47,18 @@ class RpcServer:
 
     def _serve(self) -> None:
         while (calls := self._transport.next_calls(None)) is not None:
-            with self._replies.collecting():
-                for method, method_calls in by_method(calls).items():
-                    self._handle(self._handlers[method], method_calls)
-            if calls.cancelled:
-                for service in self._services:
-                    service.cancel(calls.cancelled)
+            try:
+                self._serve_calls(calls)
+            except BaseException:  # SystemExit too: nobody else would answer the calls to come
+                _logger.exception("Serving some calls failed; serving goes on.")
+
+    def _serve_calls(self, calls: Calls) -> None:
+        with self._replies.collecting():
+            for method, method_calls in by_method(calls).items():
+                self._handle(self._handlers[method], method_calls)
+        if calls.cancelled:
+            for service in self._services:
+                _cancel(service, calls.cancelled)
 
     def _handle(self, handler: Handler, calls: MethodCalls) -> None:
         try:
@@ -62,6 +68,13 @@ class RpcServer:
             answer = error_answer(error)
             for id in calls.ids:
                 self._replies.send(id, answer)
+
+
+def _cancel(service: Service, ids: Sequence[int]) -> None:
+    try:
+        service.cancel(ids)
+    except Exception:
+        _logger.exception("A service failed to cancel calls.")
 
 
 def by_method(calls: Calls) -> dict[int, MethodCalls]:

@@ -1,15 +1,26 @@
 """Signatures as GetModelMetadata describes them."""
 
+import logging
 from collections.abc import Iterable, Mapping
 
+from modelserver.errors import UnimplementedError
 from modelserver.inference.signature import Signature, TensorSpec
 from modelserver.rpc.messages import SignatureDef, SignatureDefMap, TensorInfo
 from modelserver.rpc.tensors import data_type, encode, encode_shape
 
+_logger = logging.getLogger(__name__)
+
 
 def signature_def_map(signatures: Iterable[Signature]) -> SignatureDefMap:
-    """All signatures of a model."""
-    definitions = {signature.name: _signature_def(signature) for signature in signatures}
+    """The signatures of a model, without those that have a tensor of a type that does not travel:
+    clients cannot use them.
+    """
+    definitions: dict[str, SignatureDef] = {}
+    for signature in signatures:
+        try:
+            definitions[signature.name] = _signature_def(signature)
+        except UnimplementedError as error:
+            _logger.debug("Signature %s is not told to clients: %s", signature.name, error)
     return SignatureDefMap(signature_def=definitions)
 
 

@@ -32,7 +32,14 @@ def status_code(error: errors.ServingError | None) -> StatusCode:
 def error_answer(error: BaseException) -> Answer:
     """The answer that an exception stands for: its code, and its message cut to what fits."""
     serving_error = errors.as_serving_error(error)
-    return status_code(serving_error), _cut(serving_error.message)
+    return status_code(serving_error), _cut(valid_text(serving_error.message))
+
+
+def valid_text(message: str) -> str:
+    """`message` as every protocol can carry it: a byte that is no UTF-8, which Python keeps as half
+    a surrogate pair in the name of a file, is written out (`\\udcff`).
+    """
+    return message.encode(errors="backslashreplace").decode()
 
 
 def _cut(message: str) -> str:

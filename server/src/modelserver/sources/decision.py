@@ -6,7 +6,8 @@ The rules, in order:
 1. A version counts once it is complete. Until then it is held back: neither aspired nor in the way
    of an older one.
 2. A version that has been aspired stays complete, whatever happens to its files, until its
-   directory is gone or the policy no longer wants it.
+   directory is gone or the policy no longer wants it. It is listed all the same, because other
+   content under its number must get another revision; the more files it has, the less often.
 3. The policy chooses among the complete versions.
 4. An empty choice leaves the last list standing (unless told otherwise): a deleted folder, a volume
    that was not mounted or a typo in a policy does not take a serving model down.
@@ -14,17 +15,18 @@ The rules, in order:
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelserver.core.servable import ServableData, ServableId
 from modelserver.core.storage_path import FileInfo, StoragePath
-from modelserver.errors import ServingError, as_serving_error
+from modelserver.errors import as_serving_error
 from modelserver.sources.monitored_servable import MonitoredServable
 from modelserver.sources.versions import Specific, index_children, select_versions
 
-# Everything else in an export can be checked against an index; of these only the presence is known.
-_UNCHECKABLE_PREFIX = "assets"
 _MAX_NAMES_IN_MESSAGE = 5
+# Keeps what listing a standing version costs below a hundredth of a CPU, however large it is.
+_FILES_LISTED_PER_SECOND = 1000
+_MAX_SECONDS_UNLISTED = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,13 @@ class Settling:
 @dataclass(frozen=True, slots=True)
 class PollState:
     """What the next poll needs to know of the last one: the versions that stand as aspired, by
-    number, the names of their directories, and what was settling.
+    number, the names of their directories, when (monotonic) those that keep still were last
+    listed, and what was settling.
     """
 
     aspired: Mapping[int, ServableData[StoragePath]] = field(default_factory=dict)
     directories: Mapping[int, str] = field(default_factory=dict)
+    listed: Mapping[int, float] = field(default_factory=dict)
     settling: Mapping[int, Settling] = field(default_factory=dict)
 
 
@@ -94,10 +98,11 @@ def decide(
     if not chosen and versions_always_present:
         if previous.aspired:
             warnings.append(f"Refusing to unload all versions for Servable: {servable.name}")
-        state = PollState(previous.aspired, previous.directories, examination.settling)
+        state = replace(previous, settling=examination.settling)
         return Decision(None, examination.held_back, tuple(warnings), state)
     aspired = {version: examination.complete[version] for version in chosen}
-    state = PollState(aspired, {v: index[v] for v in chosen}, examination.settling)
+    directories = {version: index[version] for version in chosen}
+    state = PollState(aspired, directories, examination.listed, examination.settling)
     return Decision(tuple(aspired.values()), examination.held_back, tuple(warnings), state)
 
 
@@ -120,6 +125,7 @@ class _Examination:
         index: Mapping[int, str],
     ) -> None:
         self.complete: dict[int, ServableData[StoragePath]] = {}
+        self.listed: dict[int, float] = {}
         self.held_back: dict[int, str] = {}
         self.settling: dict[int, Settling] = {}
         self._servable = servable
@@ -130,44 +136,66 @@ class _Examination:
     def is_complete(self, version: int) -> bool:
         """Whether `version` may be aspired; if not, `held_back` says why."""
         standing = self._previous.aspired.get(version)
+        if standing is not None:
+            self.complete[version] = self._look_again(version, standing)
+            return True
         try:
             path = self._snapshot.read_version(self._index[version])
-            awaited = [] if standing else self._awaited(version, path)
-        except (
-            Exception
-        ) as error:  # a bad directory or a plug-in's bug is that version's state only
-            return self._accept_despite(as_serving_error(error), version, standing)
+            awaited = self._awaited(version, path)
+        except Exception as error:
+            # A bad directory or a plug-in's bug is that version's state only.
+            self.held_back[version] = as_serving_error(error).message
+            return False
         if awaited:
             self.held_back[version] = f"waiting for upload: {_enumerate(awaited)}"
             return False
-        id_ = ServableId(self._servable.name, version)
-        self.complete[version] = ServableData(id_, path, revision=revision_of(path.files))
+        self.complete[version] = self._data(version, path)
         return True
 
-    def _accept_despite(
-        self, error: ServingError, version: int, standing: ServableData[StoragePath] | None
-    ) -> bool:
-        if standing is None:
-            self.held_back[version] = error.message
+    def _data(self, version: int, path: StoragePath) -> ServableData[StoragePath]:
+        id_ = ServableId(self._servable.name, version)
+        return ServableData(id_, path, revision=revision_of(path.files))
+
+    def _look_again(
+        self, version: int, standing: ServableData[StoragePath]
+    ) -> ServableData[StoragePath]:
+        """Find what is under the number of a version that stands; if that is not to be found out,
+        what was there.
+        """
+        if self._was_just_listed(version, standing):
+            self.listed[version] = self._previous.listed[version]
+            return standing
+        try:
+            data = self._data(version, self._snapshot.read_version(self._index[version]))
+        except Exception:
+            return standing
+        if data.revision == standing.revision:  # what is changing is listed again at the next poll
+            self.listed[version] = self._snapshot.now
+        return data
+
+    def _was_just_listed(self, version: int, standing: ServableData[StoragePath]) -> bool:
+        listed = self._previous.listed.get(version)
+        if listed is None or self._previous.directories[version] != self._index[version]:
             return False
-        self.complete[version] = standing
-        return True
+        num_files = len(standing.data.files) if standing.data else 0
+        pause = min(num_files // _FILES_LISTED_PER_SECOND, _MAX_SECONDS_UNLISTED)
+        return self._snapshot.now - listed < pause
 
     def _awaited(self, version: int, path: StoragePath) -> list[str]:
         missing = self._servable.missing_files(path)
         return missing or self._unsettled(version, path.files)
 
     def _unsettled(self, version: int, files: Mapping[str, FileInfo]) -> list[str]:
-        """Name the files that cannot be checked and were written to less than a poll ago, until
-        the version has kept still from one poll to the next.
+        """Name the files that must settle and were written to less than a poll ago, until the
+        version has kept still from one poll to the next.
         """
         wait_seconds = self._servable.poll_wait_seconds
         recent = [
             f"{name} (still changing)"
             for name, info in sorted(files.items())
-            if name.startswith(_UNCHECKABLE_PREFIX)
-            and info.modified is not None
+            if info.modified is not None
             and self._snapshot.wall_time - info.modified < wait_seconds
+            and self._servable.must_settle(name)
         ]
         if not recent:
             return []

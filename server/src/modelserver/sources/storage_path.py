@@ -83,7 +83,10 @@ class StoragePathSource:
         """Watch exactly `servables` from here on.
 
         What is new or has changed is polled at once, whatever its `poll_wait_seconds`; what is left
-        out gets an empty list, which unloads it; the rest is not disturbed.
+        out gets an empty list, which unloads it; the rest is not disturbed. Versions are known by
+        name and number: where a `base_path` changes, a number that is loaded and is found under the
+        new path too serves on as it was loaded from the old one. To have it loaded anew, leave the
+        name out first, or give the new content a new number.
 
         Raises:
             InvalidArgumentError: a name is listed twice; nothing has changed.

@@ -100,10 +100,19 @@ class ServableWatch:
             if self._is_retired:
                 return
             previous, self.state = self.state, decision.state
+            held_back = {**self._just_let_go(decision), **decision.held_back}
             self._log_news(decision, previous)
             if decision.aspired is not None:
                 self._context.target(self.servable.name, decision.aspired)
-            self._context.report_held_back(self.servable.name, decision.held_back)
+            self._context.report_held_back(self.servable.name, held_back)
+
+    def _just_let_go(self, decision: Decision) -> dict[int, str]:
+        """Return the versions held back until now that are emitted by this decision, with the
+        reasons they had. They are reported once more: the target may take a moment to have them,
+        and in between they must not seem gone.
+        """
+        emitted = {data.id.version for data in decision.aspired or ()}
+        return {version: why for version, why in self._held_back.items() if version in emitted}
 
     # Saying what is new, once…
 

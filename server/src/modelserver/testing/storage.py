@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelserver.core.storage_path import FileInfo, StoragePath
-from modelserver.errors import NotFoundError, ServingError
+from modelserver.errors import FailedPreconditionError, NotFoundError, ServingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,7 @@ class MemoryStorage:
         """Name the directories directly under `base_path`."""
         self._enter(base_path)
         with self._lock:
-            self._check_directory(base_path)
-            below = f"{base_path}/"
+            below = f"{self._directory(base_path)}/"
             names = (p.removeprefix(below) for p in self._directories if p.startswith(below))
             return [name for name in names if "/" not in name]
 
@@ -90,8 +89,7 @@ class MemoryStorage:
         """Find all files below `version_path`."""
         self._enter(version_path)
         with self._lock:
-            self._check_directory(version_path)
-            below = f"{version_path}/"
+            below = f"{self._directory(version_path)}/"
             return {p.removeprefix(below): f for p, f in self._files.items() if p.startswith(below)}
 
     def fetch(self, version_path: str, files: Mapping[str, FileInfo]) -> StoragePath:
@@ -110,9 +108,13 @@ class MemoryStorage:
         if failure is not None:
             raise failure
 
-    def _check_directory(self, path: str) -> None:
-        if path not in self._directories:
+    def _directory(self, path: str) -> str:
+        directory = path.rstrip("/")
+        if any(f"{directory}/".startswith(f"{file}/") for file in self._files):
+            raise FailedPreconditionError(f"{path}; Not a directory")
+        if directory not in self._directories:
             raise NotFoundError(f"{path} not found")
+        return directory
 
     def _make_directories(self, path: str) -> None:
         while path:

@@ -24,9 +24,9 @@ class Storage(Protocol):
     def list_versions(self, base_path: str) -> list[str]:
         """Name the directories directly under `base_path`, in any order, whatever they are called.
 
-        Files are left out; links to directories count as directories. An existing base path
-        without directories gives [], a missing one raises: an outage never looks like an empty
-        folder.
+        Files are left out; links to directories count as directories, and so does what cannot be
+        looked at: listing its files will say why. An existing base path without directories gives
+        [], a missing one raises: an outage never looks like an empty folder.
         """
 
     def list_files(self, version_path: str) -> Mapping[str, FileInfo]:

@@ -57,9 +57,10 @@ def _file_info(status: os.stat_result) -> FileInfo:
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
-    with _tolerating_dead_ends():
+    try:
         return entry.is_dir()
-    return False
+    except OSError as error:
+        return error.errno not in _LEADS_NOWHERE
 
 
 @contextmanager

@@ -1,0 +1,173 @@
+"""The promises of AsyncPredictor, kept by BatchedPredictor and DirectPredictor."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from modelserver.batching import SharedBatchScheduler
+from modelserver.clock import SystemClock
+from modelserver.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    ServingError,
+)
+from modelserver.inference import BatchedPredictor, BatchingOptions, DirectPredictor, Prediction
+from modelserver.testing.predictor import HALF_PLUS_TWO, FakePredictor
+
+
+class Answers:
+    """A Completion that keeps every call it gets."""
+
+    def __init__(self):
+        self.results = []
+        self._came = threading.Semaphore(0)
+
+    def __call__(self, result):
+        self.results.append(result)
+        self._came.release()
+
+    def wait(self):
+        assert self._came.acquire(timeout=30)
+        return self.results[-1]
+
+
+@pytest.fixture(params=["batched", "direct"])
+def serve(request):
+    """Put a Predictor behind a queue or a pool with one thread."""
+    clean_up = []
+
+    def make(predictor):
+        if request.param == "batched":
+            scheduler = SharedBatchScheduler(1)
+            clean_up.append(scheduler.stop)
+            return BatchedPredictor(predictor, scheduler, BatchingOptions())
+        executor = ThreadPoolExecutor(1)
+        clean_up.append(executor.shutdown)
+        return DirectPredictor(predictor, executor, SystemClock())
+
+    yield make
+    for step in clean_up:
+        step()
+
+
+def prediction(x=4.0, deadline=None):
+    return Prediction(HALF_PLUS_TWO, {"x": np.array([x], np.float32)}, ["y"], deadline)
+
+
+def test_the_signatures_are_those_of_the_model(serve):
+    model = FakePredictor()
+
+    assert serve(model).signatures == model.signatures
+
+
+def test_an_answer_comes_once(serve):
+    answers = Answers()
+    predictor = serve(FakePredictor())
+
+    predictor.submit(prediction(4.0), answers)
+    answer = answers.wait()
+    predictor.close()
+
+    assert answer["y"].tolist() == [4.0]
+    assert len(answers.results) == 1
+
+
+def test_requests_have_their_own_answers(serve):
+    predictor = serve(FakePredictor())
+    all_answers = [Answers() for _ in range(20)]
+
+    for x, answers in enumerate(all_answers):
+        predictor.submit(prediction(2.0 * x), answers)
+
+    assert [a.wait()["y"].tolist() for a in all_answers] == [[x + 2.0] for x in range(20)]
+
+
+def test_what_the_model_raises_is_the_answer(serve):
+    def fail(inputs):
+        raise ZeroDivisionError("division by zero")
+
+    answers = Answers()
+
+    serve(FakePredictor(fail)).submit(prediction(), answers)
+
+    assert isinstance(answers.wait(), ServingError)
+    assert "division by zero" in str(answers.results[0])
+
+
+class NoExceptionAtAll(BaseException):
+    """As foreign runtimes raise when they panic."""
+
+
+def test_what_is_no_exception_is_an_answer_too_and_the_next_request_is_served(serve):
+    def panic_once(inputs):
+        if inputs["x"][0] == 0.0:
+            raise NoExceptionAtAll("panic")
+        return {"y": inputs["x"]}
+
+    predictor = serve(FakePredictor(panic_once))
+    panicked, good = Answers(), Answers()
+
+    predictor.submit(prediction(0.0), panicked)
+    panicked.wait()
+    predictor.submit(prediction(1.0), good)
+
+    assert isinstance(panicked.results[0], ServingError)
+    assert good.wait()["y"].tolist() == [1.0]
+    predictor.close()
+
+
+def test_a_request_whose_deadline_has_passed_is_not_run(serve):
+    model = FakePredictor()
+    answers = Answers()
+
+    serve(model).submit(prediction(deadline=SystemClock().monotonic() - 1.0), answers)
+
+    assert isinstance(answers.wait(), DeadlineExceededError)
+    assert model.calls == []
+
+
+def test_a_waiting_request_can_be_cancelled_and_a_running_one_cannot(serve):
+    model = FakePredictor(blocks=True)
+    predictor = serve(model)
+    running, waiting = Answers(), Answers()
+    cancel_running = predictor.submit(prediction(1.0), running)
+    model.wait_until_called()
+    cancel_waiting = predictor.submit(prediction(2.0), waiting)
+
+    assert cancel_waiting()
+    assert not cancel_running()
+    model.finish()
+
+    assert isinstance(waiting.wait(), CancelledError)
+    assert running.wait()["y"].tolist() == [2.5]
+    assert not cancel_running()
+    assert not cancel_waiting()
+
+
+def test_after_close_requests_are_refused_by_their_answer(serve):
+    predictor = serve(FakePredictor())
+    predictor.close()
+    answers = Answers()
+
+    predictor.submit(prediction(), answers)
+
+    assert isinstance(answers.wait(), ServingError)
+
+
+def test_close_waits_for_what_was_accepted(serve):
+    model = FakePredictor(blocks=True)
+    predictor = serve(model)
+    all_answers = [Answers() for _ in range(3)]
+    for answers in all_answers:
+        predictor.submit(prediction(), answers)
+    model.wait_until_called()
+    closer = threading.Thread(target=predictor.close)
+    closer.start()
+
+    model.finish()
+    closer.join(30)
+
+    assert not closer.is_alive()
+    assert [len(answers.results) for answers in all_answers] == [1, 1, 1]
