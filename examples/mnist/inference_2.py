@@ -1,7 +1,6 @@
 """mnist_inference_2: serve the newest version of the MNIST model, many calls in one run.
 
-The tutorial's server on the library API: a manager keeps the newest version loaded, a batch
-scheduler merges calls that arrive at about the same time, a transport receives and answers them.
+A manager keeps the newest version loaded, a batch scheduler merges calls, a transport carries them.
 """
 
 import logging

@@ -76,10 +76,14 @@ def _running(command: Sequence[str], output: int | IO[bytes]) -> Iterator[subpro
         module = f"mnist.{name.removeprefix('mnist_')}"
         command = [sys.executable, "-u", "-m", module, *arguments]
     errors = None if output == subprocess.PIPE else subprocess.STDOUT
+    # Where rounding is the same on every machine, TensorFlow does not say that it may differ.
+    environment = {"TF_ENABLE_ONEDNN_OPTS": "0", **os.environ}
     with contextlib.ExitStack() as stack:
         with _stop_signals_held_back():
             # In a group of its own: Ctrl-C reaches this process alone, which stops it in order.
-            process = subprocess.Popen(command, stdout=output, stderr=errors, process_group=0)
+            process = subprocess.Popen(
+                command, stdout=output, stderr=errors, env=environment, process_group=0
+            )
             stack.enter_context(process)
             stack.callback(_stop, process)
         yield process

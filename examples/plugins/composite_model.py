@@ -5,6 +5,7 @@ took them. `independent_servables.py` has the other way.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import cast
 
@@ -22,11 +23,9 @@ class CompositeModel:
 
     def __init__(self, vocabulary: Predictor, model: Predictor) -> None:
         self._vocabulary, self._model = vocabulary, model
-        words = {"words": TensorSpec("words", np.dtype(object), (None,))}
-        of_model = model.signatures[DEFAULT_SIGNATURE]
-        self.signatures: Mapping[str, Signature] = {
-            DEFAULT_SIGNATURE: replace(of_model, inputs=words)
-        }
+        words = TensorSpec("words", np.dtype(object), (None,))
+        signature = replace(model.signatures[DEFAULT_SIGNATURE], inputs={"words": words})
+        self.signatures: Mapping[str, Signature] = {DEFAULT_SIGNATURE: signature}
 
     def predict(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_names: Sequence[str]
@@ -37,29 +36,30 @@ class CompositeModel:
 
 
 class CompositeLoader:
-    """Loads both parts, or neither: if the second fails, the first is unloaded again."""
+    """Loads both parts, or neither: if they do not make a composite, they are unloaded again."""
 
     def __init__(self, vocabulary: Loader, model: Loader) -> None:
-        self._vocabulary, self._model = vocabulary, model
+        self._parts = [vocabulary, model]
+        self._loaded = ExitStack()
+        self._composite: CompositeModel | None = None
 
     def load(self) -> None:
         """Load the vocabulary, then the model."""
-        self._vocabulary.load()
-        try:
-            self._model.load()
-        except BaseException:
-            self._vocabulary.unload()
-            raise
+        with ExitStack() as loaded:
+            for part in self._parts:
+                part.load()
+                loaded.callback(part.unload)
+            self._composite = CompositeModel(*(cast(Predictor, p.servable()) for p in self._parts))
+            self._loaded = loaded.pop_all()
 
     def unload(self) -> None:
         """Unload both."""
-        self._model.unload()
-        self._vocabulary.unload()
+        self._composite = None
+        self._loaded.close()
 
     def servable(self) -> object:
         """The `CompositeModel`."""
-        vocabulary, model = self._vocabulary.servable(), self._model.servable()
-        return CompositeModel(cast(Predictor, vocabulary), cast(Predictor, model))
+        return self._composite
 
 
 class CompositePlatform:
@@ -79,21 +79,22 @@ class CompositePlatform:
             for missing in part.missing_files(_folder(path, name))
         ]
 
+    def must_settle(self, name: str) -> bool:
+        """Ask the platform of the folder that the file is in."""
+        folder, _, rest = name.partition("/")
+        return folder in self._parts and self._parts[folder].must_settle(rest)
+
     def make_loader(self, id: ServableId, path: StoragePath) -> CompositeLoader:
         """Make the Loader of both parts."""
-        vocabulary, model = (
-            part.make_loader(id, _folder(path, name)) for name, part in self._parts.items()
+        return CompositeLoader(
+            *(part.make_loader(id, _folder(path, name)) for name, part in self._parts.items())
         )
-        return CompositeLoader(vocabulary, model)
 
 
 def _folder(path: StoragePath, name: str) -> StoragePath:
-    files = {
-        k.removeprefix(f"{name}/"): v for k, v in path.files.items() if k.startswith(f"{name}/")
-    }
+    prefix = f"{name}/"
+    files = {k.removeprefix(prefix): v for k, v in path.files.items() if k.startswith(prefix)}
     return StoragePath(f"{path.path}/{name}", files)
 
 
-def platform(options: Mapping[str, object]) -> CompositePlatform:
-    """The entry point, with the options of both parts."""
-    return CompositePlatform(options)
+platform = CompositePlatform  # the entry point, with the options of both parts

@@ -83,6 +83,10 @@ class LinearPlatform:
             return [f"{MODEL_FILE} (not complete)"]
         return []
 
+    def must_settle(self, name: str) -> bool:
+        """No file must: of the only one that is read, the content tells."""
+        return False
+
     def make_loader(self, id: ServableId, path: StoragePath) -> LinearModelLoader:
         """Make the Loader of one version."""
         return LinearModelLoader(path)

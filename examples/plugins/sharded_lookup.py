@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from modelserver.core import Manager, ServableRequest
-from modelserver.errors import UnavailableError
-from modelserver.inference import DEFAULT_SIGNATURE
+from modelserver.errors import NotFoundError, UnavailableError
+from modelserver.inference import DEFAULT_SIGNATURE, Predictor
+
+_TRIES = 3
 
 
 def shard_of(key: bytes, shards: int) -> int:
@@ -26,9 +28,17 @@ def shard_of(key: bytes, shards: int) -> int:
 def export_shards(
     base_path: Path, name: str, version: int, table: dict[bytes, np.ndarray], shards: int
 ) -> None:
-    """Write `table` as one `lookup` export for each shard: BASE_PATH/NAME-k/VERSION/table.npz."""
-    for shard in range(shards):
-        keys = [key for key in table if shard_of(key, shards) == shard]
+    """Write `table` as one `lookup` export for each shard: BASE_PATH/NAME-k/VERSION/table.npz.
+
+    Raises `ValueError`, and writes nothing, for what an export cannot be: empty, or with a key that
+    ends with NUL.
+    """
+    parts = [[key for key in table if shard_of(key, shards) == shard] for shard in range(shards)]
+    if not all(parts):
+        raise ValueError(f"{len(table)} keys leave one of {shards} shards empty: use fewer")
+    if any(key.endswith(b"\0") for key in table):
+        raise ValueError("A key ends with NUL, which numpy does not keep")
+    for shard, keys in enumerate(parts):
         directory = base_path / f"{name}-{shard}" / str(version)
         directory.mkdir(parents=True)
         values = np.stack([table[key] for key in keys])
@@ -63,24 +73,26 @@ class ShardedLookup:
         return max(common)
 
     def look_up(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of `keys`, in their order, and which of them were found."""
-        version = self.common_version()
+        """The rows of `keys`, one or more, in their order, and which of them were found."""
         shards = np.array([shard_of(key, len(self._names)) for key in keys])
-        values: np.ndarray | None = None
-        found = np.zeros(len(keys), bool)
+        wanted = np.array(keys, np.dtype(object))
+        outputs = ["values", "found"]
         with ExitStack() as handles:
-            for shard in np.unique(shards):
-                request = ServableRequest.specific(self._names[shard], version)
-                handle = handles.enter_context(self._managers[shard].get_servable_handle(request))
-                places = np.flatnonzero(shards == shard)
-                wanted = np.array(keys, np.dtype(object))[places]
-                answer = handle.servable.predict(
-                    DEFAULT_SIGNATURE, {"keys": wanted}, ["values", "found"]
-                )
-                if values is None:
-                    values = np.zeros(
-                        (len(keys), *answer["values"].shape[1:]), answer["values"].dtype
-                    )
-                values[places], found[places] = answer["values"], answer["found"]
-        assert values is not None, "look_up needs at least one key"
+            answers = [
+                servable.predict(DEFAULT_SIGNATURE, {"keys": wanted[shards == shard]}, outputs)
+                for shard, servable in self._claim(np.unique(shards).tolist(), handles)
+            ]
+        places = shards.argsort(kind="stable").argsort()  # of each key in the answers, end to end
+        values, found = (np.concatenate([a[name] for a in answers])[places] for name in outputs)
         return values, found
+
+    def _claim(self, shards: list[int], handles: ExitStack) -> list[tuple[int, Predictor]]:
+        """Claim all `shards` in one version; in another if a rollout unloads that meanwhile."""
+        for _ in range(_TRIES):
+            version = self.common_version()
+            requests = [(k, ServableRequest.specific(self._names[k], version)) for k in shards]
+            try:
+                claimed = [(k, self._managers[k].get_servable_handle(r)) for k, r in requests]
+            except NotFoundError:
+                handles.close()
+        raise UnavailableError(f"The versions of {self._names} change too fast")

@@ -76,6 +76,13 @@ def test_every_step_says_how_long_it_took(tutorial: tuple[str, Path]) -> None:
     assert len(steps) == len(times) == 7
 
 
+def test_the_output_has_no_notices_of_tensorflow(tutorial: tuple[str, Path]) -> None:
+    output, _ = tutorial
+
+    assert "INFO Serving at" in output
+    assert [line for line in output.splitlines() if "absl" in line or "oneDNN" in line] == []
+
+
 @pytest.fixture
 def free_port() -> int:
     with socket.socket() as listener:

@@ -1,6 +1,8 @@
 """The tutorial's service: what it answers, and that calls share runs. No network, no TensorFlow."""
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -52,6 +54,10 @@ class Server:
 
     def call(self, body: bytes) -> Answer:
         return self.transport.call(CLASSIFY, body)
+
+    def wait_until_served(self) -> None:
+        """Return once the service has seen all that happened before."""
+        self.call(b"no request")
 
 
 @pytest.fixture
@@ -147,6 +153,39 @@ def test_an_error_of_the_model_answers_every_call_of_the_batch(server: Server) -
     server.thread.start()
 
     assert {call.answer() for call in calls} == {(StatusCode.INTERNAL, "out of order")}
+
+
+def test_a_call_whose_deadline_has_passed_is_not_run(server: Server) -> None:
+    model = FakePredictor(first_ten_pixels)
+    server.load(1, model)
+    late = server.transport.begin(CLASSIFY, request(0.5), deadline=time.monotonic())
+    server.thread.start()
+
+    server.call(request(0.25))
+
+    assert [call.inputs["images"][:, 0].tolist() for call in model.calls] == [[0.25]]
+    answer = late.answer()
+    assert isinstance(answer, tuple)
+    assert answer[0] is StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_call_that_is_cancelled_while_it_waits_is_not_run(server: Server) -> None:
+    model = FakePredictor(first_ten_pixels, blocks=True)
+    server.load(1, model)
+    server.thread.start()
+    for _ in range(os.cpu_count() or 1):  # keep every batch thread busy
+        server.transport.begin(CLASSIFY, request(0.25))
+        model.wait_until_called()
+    waiting = server.transport.begin(CLASSIFY, request(0.5))
+    server.wait_until_served()
+
+    waiting.cancel()
+    server.wait_until_served()
+    model.finish()
+    server.transport.stop(grace=30)
+    server.thread.join()  # what still waits has run by then
+
+    assert {call.inputs["images"][0, 0] for call in model.calls} == {0.25}
 
 
 def test_calls_that_wait_when_the_server_stops_are_answered(server: Server) -> None:

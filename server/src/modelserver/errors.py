@@ -67,7 +67,7 @@ def as_serving_error(error: BaseException) -> ServingError:
     """
     if isinstance(error, ServingError):
         return error
-    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    message = _describe(error)
     if isinstance(error, FileNotFoundError):
         return NotFoundError(message)
     if isinstance(error, MemoryError):
@@ -75,3 +75,12 @@ def as_serving_error(error: BaseException) -> ServingError:
     if isinstance(error, OSError):
         return UnavailableError(message)
     return InternalError(message)
+
+
+def _describe(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # a plug-in's error that cannot even say what it is
+        return name
+    return f"{name}: {text}" if text else name

@@ -183,7 +183,7 @@ def _platform_options(
         "inter_op_parallelism": flags.tensorflow_inter_op_parallelism or parallelism,
         "per_process_gpu_memory_fraction": flags.per_process_gpu_memory_fraction,
         "enable_model_warmup": flags.enable_model_warmup,
-        "warmup_batch_sizes": batching.allowed_batch_sizes if batching else (),
+        "warmup_batch_sizes": batching.execution_batch_sizes if batching else (),
     }
 
 

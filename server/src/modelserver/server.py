@@ -187,6 +187,7 @@ class ModelServer:
             self._platforms[model.platform].missing_files,
             model.version_policy,
             self._config.poll_wait_seconds,
+            self._platforms[model.platform].must_settle,
         )
 
     def _make_loader(self, servable_id: ServableId, path: StoragePath) -> Loader:

@@ -20,7 +20,10 @@ def create_single_tf_model_manager_from_base_path(base_path: str) -> AspiredVers
     holds is a `modelserver.saved_model.SavedModelBundle`. `manager.stop()` ends everything.
     """
     manager = AspiredVersionsManager()
-    monitored = MonitoredServable(SERVABLE_NAME, base_path, platform({}).missing_files)
+    models = platform({})
+    monitored = MonitoredServable(
+        SERVABLE_NAME, base_path, models.missing_files, must_settle=models.must_settle
+    )
     source = StoragePathSource(
         FileSystemStorage(), [monitored], report_held_back=manager.monitor.report_held_back
     )

@@ -233,19 +233,19 @@ def test_at_most_as_many_tasks_that_left_are_kept_alive_as_wait() -> None:
 @pytest.mark.parametrize(
     "leave",
     [
-        pytest.param(lambda queue, task: queue.remove(task), id="remove"),
-        pytest.param(lambda queue, task: queue.expire(task.deadline), id="expire"),
+        pytest.param(lambda queue, tasks: queue.remove(tasks[-1]), id="remove"),
+        pytest.param(lambda queue, tasks: queue.expire(tasks[0].deadline), id="expire"),
     ],
 )
 def test_leaving_takes_no_more_steps_the_more_tasks_wait(
-    leave: Callable[[BatchQueue[Task], Task], object], size: int
+    leave: Callable[[BatchQueue[Task], list[Task]], object], size: int
 ) -> None:
     def count_steps_among(num_tasks: int) -> int:
         queue = make_queue(size=size, enqueued=1000)
         tasks = [Task(deadline=200.0 + number) for number in range(num_tasks)]
         for task in tasks:
             queue.add(task, now=100.0)
-        steps = count_calls(lambda: leave(queue, tasks[0]))
+        steps = count_calls(lambda: leave(queue, tasks))
         assert queue.num_enqueued_tasks == num_tasks - 1
         return steps
 

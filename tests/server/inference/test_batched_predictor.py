@@ -14,10 +14,7 @@ from modelserver.errors import (
     InvalidArgumentError,
     UnavailableError,
 )
-from modelserver.inference import (
-    Signature,
-    TensorSpec,
-)
+from modelserver.inference import Signature, TensorSpec
 from modelserver.inference.predictor import Tensors
 from modelserver.testing.clock import ManualClock
 from modelserver.testing.predictor import HALF_PLUS_TWO, FakePredictor, half_plus_two
@@ -27,16 +24,6 @@ SEQUENCE = Signature(
     "sequence",
     inputs={"x": TensorSpec("x:0", FLOAT, (None, None))},
     outputs={"y": TensorSpec("y:0", FLOAT, (None, None))},
-)
-SUM = Signature(
-    "sum",
-    inputs={"x": TensorSpec("x:0", FLOAT, (None,))},
-    outputs={"y": TensorSpec("y:0", FLOAT, ())},
-)
-UNKNOWN_RANK = Signature(
-    "unknown",
-    inputs={"x": TensorSpec("x:0", FLOAT, None)},
-    outputs={"y": TensorSpec("y:0", FLOAT, None)},
 )
 TWO_OUTPUTS = replace(
     HALF_PLUS_TWO,
@@ -50,10 +37,6 @@ TWO_OUTPUTS = replace(
 
 def identity(inputs: Tensors) -> dict[str, np.ndarray]:
     return {"y": inputs["x"]}
-
-
-def total(inputs: Tensors) -> dict[str, np.ndarray]:
-    return {"y": np.asarray(inputs["x"].sum())}
 
 
 def row(*values: float) -> dict[str, np.ndarray]:

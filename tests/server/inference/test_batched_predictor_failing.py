@@ -15,21 +15,12 @@ from modelserver.errors import (
     InternalError,
     InvalidArgumentError,
 )
-from modelserver.inference import (
-    Prediction,
-    Signature,
-    TensorSpec,
-)
+from modelserver.inference import Prediction, Signature, TensorSpec
 from modelserver.inference.predictor import Tensors
 from modelserver.testing.clock import ManualClock
 from modelserver.testing.predictor import HALF_PLUS_TWO, FakePredictor, half_plus_two
 
 FLOAT = np.dtype(np.float32)
-SEQUENCE = Signature(
-    "sequence",
-    inputs={"x": TensorSpec("x:0", FLOAT, (None, None))},
-    outputs={"y": TensorSpec("y:0", FLOAT, (None, None))},
-)
 SUM = Signature(
     "sum",
     inputs={"x": TensorSpec("x:0", FLOAT, (None,))},
@@ -48,10 +39,6 @@ TWO_OUTPUTS = replace(
         "z": TensorSpec("z:0", np.dtype(object), (None,)),
     },
 )
-
-
-def identity(inputs: Tensors) -> dict[str, np.ndarray]:
-    return {"y": inputs["x"]}
 
 
 def total(inputs: Tensors) -> dict[str, np.ndarray]:

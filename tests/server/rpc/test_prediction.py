@@ -82,7 +82,7 @@ class Server:
     def load(self, version: int, servable: object = None, name: str = "m") -> FakeLoader:
         servable = servable or DirectPredictor(self.predictor, self.runs, self.clock)
         loader = FakeLoader(servable)
-        self.manager.manage(ServableData(ServableId(name, version), loader))
+        self.manager.manage([ServableData(ServableId(name, version), loader)])
         self.manager.load(self.manager.harnesses(name)[version])
         self.manager.apply_events()
         return loader

@@ -2,9 +2,9 @@
 
 Theory of operation. Waiting tasks are always in a batch. Each shape has at most one open batch,
 which its next tasks join; a batch closes when the next task would not fit, when it is full, or when
-it is taken. Deadlines are in a heap, where those of tasks that left are passed over; it is cleared
-of them before they are the majority, so that nothing here takes longer the more tasks wait, and few
-that left are kept alive. Time is an argument, so nothing here waits, and nothing here locks.
+it is taken. Deadlines are in a heap, which a task that leaves stays in; before such tasks outnumber
+those that wait, it is cleared of them. So no step takes longer the more tasks wait, but for that
+one, whose cost is shared by as many. Time is an argument, so nothing here waits, and nothing locks.
 """
 
 import math
@@ -45,7 +45,7 @@ class BatchQueue(Generic[TaskT]):
         self._closed: OrderedDict[Batch[TaskT], None] = OrderedDict()
         self._open: OrderedDict[Hashable, Batch[TaskT]] = OrderedDict()
         self._num_tasks = 0
-        self._deadlines: list[tuple[float, int, TaskT]] = []  # a heap, with tasks that left
+        self._deadlines: list[tuple[float, int, TaskT]] = []  # a heap, also of some that left
         self._numbers = count()  # so that the heap compares no tasks
         self._expired: list[TaskT] = []
         self.is_closed = False

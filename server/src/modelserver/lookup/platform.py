@@ -6,21 +6,25 @@ from modelserver.core.servable import ServableId
 from modelserver.core.storage_path import StoragePath
 from modelserver.errors import FailedPreconditionError, InvalidArgumentError
 from modelserver.lookup.predictor import LookupPredictor
-from modelserver.lookup.table_file import is_whole, read_table, table_names
+from modelserver.lookup.table_file import is_cut_short, is_text_table, read_table, table_names
 
 
 class LookupPlatform:
     """The `Platform` of lookup tables. Has no state."""
 
     def missing_files(self, path: StoragePath) -> list[str]:
-        """Say whether exactly one table file is there, to its end."""
+        """Say whether exactly one table file is there, to its end as far as that can be told."""
         names = table_names(path.files)
         if not names:
             return ["a .npz, .csv or .tsv file"]
         if len(names) > 1:
-            return [f"a decision for one table file, found {', '.join(names)}"]
-        is_complete = is_whole(os.path.join(path.path, names[0]))
-        return [] if is_complete else [f"the rest of {names[0]}"]
+            return [f"one table file instead of {', '.join(names)}"]
+        is_cut = is_cut_short(os.path.join(path.path, names[0]))
+        return [f"the rest of {names[0]}"] if is_cut else []
+
+    def must_settle(self, name: str) -> bool:
+        """Whether it is a table in text form: that may end after any line."""
+        return is_text_table(name)
 
     def make_loader(self, id: ServableId, path: StoragePath) -> "LookupLoader":
         """Build the Loader of the table in `path`."""

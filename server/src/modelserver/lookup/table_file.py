@@ -1,6 +1,7 @@
 """Reading a LookupTable from a file. The formats are described in `modelserver.lookup`."""
 
 import csv
+import math
 import os
 import zipfile
 import zlib
@@ -13,6 +14,8 @@ from modelserver.errors import DataLossError, InvalidArgumentError, ServingError
 from modelserver.lookup.table import LookupTable
 
 _INT64_MAX = np.iinfo(np.int64).max
+# Up to here float32 holds every whole number.
+_FLOAT32_EXACT = 2.0**24
 
 
 class _Csv(csv.excel):
@@ -36,16 +39,16 @@ def table_names(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.endswith(_SUFFIXES) and "/" not in name)
 
 
-def is_whole(path: str) -> bool:
-    """Whether the table file at `path` goes on to its end, as far as can be told without reading
-    it: an `.npz` has its directory there, a text ends with a newline.
+def is_text_table(name: str) -> bool:
+    """Whether the file of that name in a version directory is a table whose end shows nowhere."""
+    return name.endswith(tuple(_DIALECTS)) and "/" not in name
+
+
+def is_cut_short(path: str) -> bool:
+    """Whether the table file at `path` lacks its end: an `.npz` has its directory there. Of a text
+    only an empty one is known to.
     """
-    if path.endswith(".npz"):
-        return _has_zip_directory(path)
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 1, 0))
-        return file.read() == b"\n"
+    return not _has_zip_directory(path) if path.endswith(".npz") else os.path.getsize(path) == 0
 
 
 def read_table(path: str) -> LookupTable:
@@ -130,10 +133,12 @@ def _read_text(path: str) -> LookupTable:
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
-    """Decode line by line, so that an error is known to be in its line."""
+    """Decode line by line, so that an error is known to be in its line. A byte order mark, which
+    spreadsheets put first, is not part of the first key.
+    """
     for number, line in enumerate(lines, start=1):
         try:
-            yield line.decode()
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataLossError(f"line {number}: not UTF-8 ({error.reason})") from error
 
@@ -158,7 +163,10 @@ class _Rows:
         if self._width not in (None, width):
             raise ValueError(f"{width} numbers, the lines before have {self._width}")
         self._width = width
-        self._numbers.extend(map(float, row[1:]))
+        numbers = [float(text) for text in row[1:]]
+        if any(abs(number) > _FLOAT32_EXACT for number in numbers):
+            _check_float32(row[1:])
+        self._numbers.extend(numbers)
 
     def table(self) -> LookupTable:
         """Make the table of all rows: values [rows, columns], or none for a vocabulary."""
@@ -166,3 +174,20 @@ class _Rows:
             return LookupTable(list(self._lines))
         values = np.frombuffer(self._numbers, dtype=np.float32).reshape(-1, self._width)
         return LookupTable(list(self._lines), values)
+
+
+def _check_float32(texts: list[str]) -> None:
+    """Refuse numbers that would turn into others: integers beside float32's, and too large ones."""
+    for text in texts:
+        (single,) = array("f", [float(text)])
+        is_overflow = math.isinf(single) and not math.isinf(float(text))
+        if is_overflow or (_is_integer(text) and single != int(text)):
+            raise ValueError(f"float32 cannot hold {text}; an .npz keeps numbers of any type")
+
+
+def _is_integer(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True

@@ -75,9 +75,7 @@ def model_version_status(state: ServableState) -> ModelVersionStatus:
     """
     error = state.health.message if state.health is not None else ""
     message = f"{error} ({state.message})" if error and state.message else error or state.message
-    status = StatusProto(
-        error_code=status_code(state.health), error_message=valid_text(message)
-    )
+    status = StatusProto(error_code=status_code(state.health), error_message=valid_text(message))
     return ModelVersionStatus(version=state.id.version, state=state.manager_state, status=status)
 
 

@@ -63,7 +63,7 @@ class RpcServer:
     def _handle(self, handler: Handler, calls: MethodCalls) -> None:
         try:
             handler(calls, self._replies)
-        except Exception as error:
+        except BaseException as error:
             _logger.exception("A handler failed; its calls are answered with the error.")
             answer = error_answer(error)
             for id in calls.ids:

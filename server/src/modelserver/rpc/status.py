@@ -36,8 +36,8 @@ def error_answer(error: BaseException) -> Answer:
 
 
 def valid_text(message: str) -> str:
-    """`message` as every protocol can carry it: a byte that is no UTF-8, which Python keeps as half
-    a surrogate pair in the name of a file, is written out (`\\udcff`).
+    r"""`message` as every protocol can carry it: a byte that is not UTF-8, which Python keeps in
+    the name of a file as half a surrogate pair, is written out, as `\udcff`.
     """
     return message.encode(errors="backslashreplace").decode()
 

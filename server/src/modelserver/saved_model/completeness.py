@@ -58,6 +58,9 @@ class CompletenessCheck:
         return [*variables, *(asset for asset in needs.assets if asset not in path.files)]
 
     def _missing_variables(self, path: StoragePath) -> list[str]:
+        """Even a model without variables must have an index where its graph says how variables are
+        restored, as all exports by TensorFlow 2 do: TensorFlow can load it in no way without.
+        """
         if VARIABLES_INDEX not in path.files:
             return [VARIABLES_INDEX]
         try:

@@ -10,7 +10,6 @@ from modelserver.errors import FailedPreconditionError
 from modelserver.inference.signature import Signature
 from modelserver.saved_model.bundle import SavedModelBundle
 from modelserver.saved_model.options import SavedModelOptions
-from modelserver.saved_model.warmup import warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +43,13 @@ class SavedModelLoader:
         self._bundle: SavedModelBundle | None = None
 
     def load(self) -> None:
-        """Load and warm up. Raises a `ServingError`; see `load_bundle`."""
+        """Load and warm up. Raises a `ServingError`: FailedPreconditionError while it is loaded
+        already, and see `load_warm_bundle`.
+        """
+        if self._bundle is not None:
+            raise FailedPreconditionError(f"{self._id} is already loaded")
         start = self._clock.monotonic()
-        bundle = self._load_bundle()
-        if self._options.enable_model_warmup:
-            warm_up(bundle, self._options.warmup_batch_sizes or (1,))
-        self._bundle = bundle
+        self._bundle = bundle = self._load_bundle()
         _log.info(
             "Loaded %s from %s in %.2f s on %s: %s",
             self._id,
@@ -75,9 +75,9 @@ class SavedModelLoader:
     def _load_bundle(self) -> SavedModelBundle:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        from modelserver.saved_model.loading import load_bundle  # imports TensorFlow
+        from modelserver.saved_model.loading import load_warm_bundle  # imports TensorFlow
 
-        return load_bundle(self._path, self._options)
+        return load_warm_bundle(self._path, self._options)
 
 
 def _describe(signature: Signature) -> str:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from modelserver.errors import (
     DataLossError,
     FailedPreconditionError,
+    NotFoundError,
     ResourceExhaustedError,
     ServingError,
 )
@@ -31,11 +32,40 @@ from modelserver.saved_model.session_loading import (
 from modelserver.saved_model.session_runner import SessionRunner
 from modelserver.saved_model.signatures import read_signatures
 from modelserver.saved_model.tensorflow_errors import translate
+from modelserver.saved_model.warmup import warm_up
 
 _log = logging.getLogger(__name__)
 
-# Loading in another way cannot help against these.
+# Loading in another way cannot help against these…
 _FINAL = (DataLossError, ResourceExhaustedError)
+# …but may against these, where a first call fails with them: what the model needs is not there.
+_LACKING = (FailedPreconditionError, NotFoundError)
+
+
+def load_warm_bundle(path: str, options: SavedModelOptions) -> SavedModelBundle:
+    """Load the SavedModel in directory `path` as `load_bundle` does, and warm it up if the options
+    say so.
+
+    Where the first calls show that the Session lacks something (a table that nothing has filled),
+    and more of them succeed on eager functions, the bundle is of those. While that is being found
+    out, the model is in memory twice.
+    """
+    bundle = load_bundle(path, options)
+    if not options.enable_model_warmup:
+        return bundle
+    batch_sizes = options.warmup_batch_sizes or (1,)
+    failures = warm_up(bundle, batch_sizes)
+    if bundle.session is None or not any(issubclass(e, _LACKING) for e in failures):
+        return bundle
+    functions = _attempt(_load_functions, path, options)
+    if isinstance(functions, ServingError):
+        return bundle
+    if len(warm_up(functions, batch_sizes)) >= len(failures):
+        functions.close()
+        return bundle
+    _log.info("%s is loaded as eager functions, since its calls fail in a Session", path)
+    bundle.close()
+    return functions
 
 
 def load_bundle(path: str, options: SavedModelOptions) -> SavedModelBundle:

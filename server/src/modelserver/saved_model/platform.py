@@ -6,7 +6,7 @@ from modelserver.core.loader import Loader
 from modelserver.core.servable import ServableId
 from modelserver.core.source import SourceAdapter
 from modelserver.core.storage_path import StoragePath
-from modelserver.saved_model.completeness import CompletenessCheck
+from modelserver.saved_model.completeness import TEXT_GRAPH, CompletenessCheck
 from modelserver.saved_model.loader import SavedModelLoader
 from modelserver.saved_model.options import SavedModelOptions
 
@@ -21,6 +21,12 @@ class SavedModelPlatform:
     def missing_files(self, path: StoragePath) -> list[str]:
         """Say what the version still lacks. Reads lengths and `variables.index`, no weights."""
         return self._completeness.missing_files(path)
+
+    def must_settle(self, name: str) -> bool:
+        """Whether it is an asset, of which nothing but the name is known, or a graph in text form,
+        which may end after any MetaGraph.
+        """
+        return name.startswith(("assets/", "assets.extra/")) or name == TEXT_GRAPH
 
     def make_loader(self, id: ServableId, path: StoragePath) -> SavedModelLoader:
         """Build the Loader of the version in `path`."""

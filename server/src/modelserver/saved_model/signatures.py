@@ -21,19 +21,29 @@ _NOT_ARRAYS = (tf.resource, tf.variant)
 def read_signatures(meta_graph: MetaGraphDef, graph: ModelGraph) -> dict[str, Signature]:
     """Return the signatures that clients can call, by name.
 
-    One that takes or gives anything but dense tensors is left out with a warning.
+    One that takes or gives anything but dense tensors, or one tensor by two input names, is left
+    out with a warning.
     """
     public = {
         name: definition
         for name, definition in meta_graph.signature_def.items()
         if not name.startswith(_INTERNAL_PREFIX)
     }
-    for name in [name for name, definition in public.items() if not _is_dense(definition)]:
-        _log.warning(
-            "Signature %s is not served: it has inputs or outputs that are not dense", name
-        )
-        del public[name]
-    return {name: _signature(name, public[name], graph) for name in sorted(public)}
+    served = {}
+    for name, definition in sorted(public.items()):
+        if obstacle := _obstacle(definition):
+            _log.warning("Signature %s is not served: %s", name, obstacle)
+        else:
+            served[name] = _signature(name, definition, graph)
+    return served
+
+
+def _obstacle(definition: SignatureDef) -> str | None:
+    if not _is_dense(definition):
+        return "it has inputs or outputs that are not dense"
+    if len({info.name for info in definition.inputs.values()}) < len(definition.inputs):
+        return "two of its inputs are one tensor, which cannot be fed twice"
+    return None
 
 
 def _is_dense(definition: SignatureDef) -> bool:

@@ -8,18 +8,21 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from modelserver.errors import ServingError, as_serving_error
 from modelserver.inference.predictor import Predictor
 from modelserver.inference.signature import Signature, TensorSpec
 
 _log = logging.getLogger(__name__)
 
 
-def warm_up(predictor: Predictor, batch_sizes: Sequence[int]) -> None:
-    """Call every stateless signature whose inputs can be made up, once for each batch size.
+def warm_up(predictor: Predictor, batch_sizes: Sequence[int]) -> list[type[ServingError]]:
+    """Call every stateless signature whose inputs can be made up, once for each batch size. Return
+    the kind of failure of each signature that failed.
 
     A call that fails is logged and warming up goes on with the next signature: made-up inputs may
     be wrong for the model.
     """
+    failures = []
     for signature in predictor.signatures.values():
         sizes = batch_sizes if signature.is_batchable else batch_sizes[:1]
         try:
@@ -27,6 +30,8 @@ def warm_up(predictor: Predictor, batch_sizes: Sequence[int]) -> None:
                 predictor.predict(signature.name, inputs, list(signature.outputs))
         except Exception as error:  # a model may raise anything, and serves nonetheless
             _log.warning("Warm-up of signature %s stopped: %s", signature.name, error)
+            failures.append(type(as_serving_error(error)))
+    return failures
 
 
 def synthetic_inputs(signature: Signature, batch_size: int) -> dict[str, np.ndarray] | None:

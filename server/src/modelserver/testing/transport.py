@@ -39,9 +39,10 @@ class MemoryCall:
         self._give_up(_CANCELLED)
 
     def settle(self, answer: Answer) -> None:
-        """Record the answer. The transport's side."""
+        """Record the answer, unless another was first. The transport's side."""
         with self._settled:
-            self._answer = answer
+            if self._answer is None:
+                self._answer = answer
             self._settled.notify_all()
 
     def accepted(self, give_up: Callable[[Answer], None]) -> None:

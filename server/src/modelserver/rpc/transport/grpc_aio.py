@@ -16,7 +16,7 @@ from modelserver.rpc.transport.base import Answer, Calls, StatusCode, TransportS
 from modelserver.rpc.transport.call_queue import CallQueue
 from modelserver.rpc.transport.event_loop import grpc_event_loop
 from modelserver.rpc.transport.health import HEALTH_DESCRIPTOR, HEALTH_SERVICE, Health
-from modelserver.rpc.transport.reflection import reflection_handlers
+from modelserver.rpc.transport.reflection import Reflection
 
 _FLUSH_SECONDS = 1.0
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -50,7 +50,7 @@ class GrpcAioTransport:
 
     All network work happens on one event loop that every transport of the process shares. A call
     costs that loop one future; an answer from another thread wakes it only if it is not awake
-    already. Server reflection clients that keep their stream open make `stop` use its whole grace.
+    already.
     """
 
     def __init__(
@@ -62,6 +62,11 @@ class GrpcAioTransport:
         self._queue: CallQueue[asyncio.Future[Answer]] = CallQueue(SystemClock())
         self._loop = grpc_event_loop()
         self._health = Health(self._loop)
+        self._reflection = Reflection(
+            {method.split("/")[1] for method in methods} | {HEALTH_SERVICE},
+            self._options.descriptor_set,
+            [HEALTH_DESCRIPTOR],
+        )
         self._server: grpc.aio.Server | None = None
         self._outbox: list[tuple[asyncio.Future[Answer], Answer]] = []
         self._lock = threading.Lock()
@@ -117,21 +122,25 @@ class GrpcAioTransport:
     async def _start(self) -> int:
         server = grpc.aio.server(options=_channel_arguments(self._options))
         server.add_generic_rpc_handlers([_MethodTable(self._handlers())])
-        port = _bind(server, self._address)
-        if self._options.socket_path:
-            _bind(server, f"unix:{self._options.socket_path}")
+        try:
+            port = _bind(server, self._address)
+            if self._options.socket_path:
+                _bind(server, f"unix:{self._options.socket_path}")
+        except UnavailableError:
+            # The address that was bound accepts connections, and gRPC stops what was started only.
+            await server.start()
+            await server.stop(0)
+            raise
         await server.start()
         self._server = server
         return 0 if self._address.startswith("unix:") else port
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        services = {method.split("/")[1] for method in self._methods} | {HEALTH_SERVICE}
         unary = {
             method: grpc.unary_unary_rpc_method_handler(self._handler(index))
             for index, method in enumerate(self._methods)
         }
-        reflect = reflection_handlers(services, self._options.descriptor_set, [HEALTH_DESCRIPTOR])
-        return {**reflect, **self._health.handlers, **unary}
+        return {**self._reflection.handlers, **self._health.handlers, **unary}
 
     def _handler(self, method: int) -> Callable[[bytes, _Context], Awaitable[bytes]]:
         queue, loop = self._queue, self._loop
@@ -160,6 +169,7 @@ class GrpcAioTransport:
 
     async def _stop(self, server: grpc.aio.Server, grace: float) -> bool:
         self._health.close()
+        self._reflection.close()
         stopping = asyncio.ensure_future(server.stop(grace + _FLUSH_SECONDS))
         await asyncio.wait({stopping}, timeout=grace)
         rest = self._queue.claim_rest((StatusCode.UNAVAILABLE, "The server is shutting down."))
@@ -198,7 +208,8 @@ def _bind(server: grpc.aio.Server, address: str) -> int:
         return int(server.add_insecure_port(address))
     except RuntimeError as error:
         raise UnavailableError(
-            f"Could not listen on {address}: {error}. Is another process using it?"
+            f"Could not listen on {address}: gRPC has written the system's reason to stderr. "
+            "Is another process using it?"
         ) from error
 
 
