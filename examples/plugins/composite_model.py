@@ -86,9 +86,8 @@ class CompositePlatform:
 
     def make_loader(self, id: ServableId, path: StoragePath) -> CompositeLoader:
         """Make the Loader of both parts."""
-        return CompositeLoader(
-            *(part.make_loader(id, _folder(path, name)) for name, part in self._parts.items())
-        )
+        loaders = (part.make_loader(id, _folder(path, name)) for name, part in self._parts.items())
+        return CompositeLoader(*loaders)
 
 
 def _folder(path: StoragePath, name: str) -> StoragePath:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelserver.core import Manager, ServableRequest
+from modelserver.core import Manager, ServableHandle, ServableRequest
 from modelserver.errors import NotFoundError, UnavailableError
 from modelserver.inference import DEFAULT_SIGNATURE, Predictor
 
@@ -57,12 +57,7 @@ class ShardedLookup:
         self._managers = list(managers)
 
     def common_version(self) -> int:
-        """The newest version that every shard serves.
-
-        Raises:
-            UnavailableError: there is none.
-
-        """
+        """The newest version that every shard serves; raises `UnavailableError` without one."""
         available = [
             {i.version for i in manager.list_available_servable_ids() if i.name == name}
             for name, manager in zip(self._names, self._managers, strict=True)
@@ -90,9 +85,14 @@ class ShardedLookup:
         """Claim all `shards` in one version; in another if a rollout unloads that meanwhile."""
         for _ in range(_TRIES):
             version = self.common_version()
-            requests = [(k, ServableRequest.specific(self._names[k], version)) for k in shards]
             try:
-                claimed = [(k, self._managers[k].get_servable_handle(r)) for k, r in requests]
+                return [
+                    (k, handles.enter_context(self._handle(k, version)).servable) for k in shards
+                ]
             except NotFoundError:
                 handles.close()
         raise UnavailableError(f"The versions of {self._names} change too fast")
+
+    def _handle(self, shard: int, version: int) -> ServableHandle[Predictor]:
+        request = ServableRequest.specific(self._names[shard], version)
+        return self._managers[shard].get_servable_handle(request)

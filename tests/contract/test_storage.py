@@ -1,14 +1,15 @@
 """What every Storage promises: the suite runs on each of them and on the fake."""
 
+import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from modelserver.errors import NotFoundError
+from modelserver.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from modelserver.sources.storage.base import Storage
 from modelserver.sources.storage.file_system import FileSystemStorage
 from modelserver.testing.storage import MemoryStorage
@@ -23,16 +24,46 @@ class Place:
     write: Callable[[str, int], None]
     make_directory: Callable[[str], None]
     remove: Callable[[str], None]
+    deny: Callable[[str], None]
+    """Let nobody list that path from here on."""
+    disconnect: Callable[[str], None]
+    """Let the storage behind that path be out of reach from here on."""
 
 
-def memory_place(_: Path) -> Place:
+def memory_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    del folder, monkeypatch
     storage = MemoryStorage()
     storage.make_directory("/models/m")
-    return Place(storage, "/models/m", storage.write, storage.make_directory, storage.remove)
+
+    def deny(path: str) -> None:
+        storage.fail(path, FailedPreconditionError(f"{path}; Permission denied"))
+
+    def disconnect(path: str) -> None:
+        storage.fail(path, UnavailableError(f"{path}; Stale file handle"))
+
+    return Place(
+        storage,
+        "/models/m",
+        storage.write,
+        storage.make_directory,
+        storage.remove,
+        deny,
+        disconnect,
+    )
 
 
-def file_system_place(folder: Path) -> Place:
+def file_system_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     writes = 0
+    scan = os.scandir
+    refusals: dict[str, int] = {}
+
+    def scan_or_refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        # Not by the file's mode: who runs the tests may be allowed everything.
+        if path in refusals:
+            raise OSError(refusals[path], os.strerror(refusals[path]), path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_or_refuse)
 
     def write(path: str, size: int) -> None:
         nonlocal writes
@@ -51,12 +82,27 @@ def file_system_place(folder: Path) -> Place:
     def make_directory(path: str) -> None:
         Path(path).mkdir(parents=True)
 
-    return Place(FileSystemStorage(), str(folder), write, make_directory, remove)
+    return Place(
+        FileSystemStorage(),
+        str(folder),
+        write,
+        make_directory,
+        remove,
+        lambda path: refusals.update({path: errno.EACCES}),
+        lambda path: refusals.update({path: errno.ESTALE}),
+    )
 
 
 @pytest.fixture(params=[memory_place, file_system_place], ids=["memory", "file_system"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return request.param(tmp_path)
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    return request.param(tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=["versions", "files"])
+def list_path(request: pytest.FixtureRequest, place: Place) -> Callable[[str], object]:
+    """Either way to list a path."""
+    storage = place.storage
+    return storage.list_versions if request.param == "versions" else storage.list_files
 
 
 def test_versions_are_the_directories_directly_under_the_base_path(place: Place) -> None:
@@ -176,3 +222,64 @@ def test_a_listing_during_writes_is_never_an_error(place: Place) -> None:
     writer.join()
 
     assert all(set(files) <= {"folder/file"} for files in listings)
+
+
+# What cannot be listed…
+
+
+@pytest.mark.parametrize("path", ["file", "file/1"])
+def test_a_path_that_is_or_goes_through_a_file_is_no_directory(
+    place: Place, list_path: Callable[[str], object], path: str
+) -> None:
+    place.write(f"{place.base}/file", 3)
+
+    with pytest.raises(FailedPreconditionError, match=f"^{place.base}/{path}; Not a directory$"):
+        list_path(f"{place.base}/{path}")
+
+
+def test_a_path_that_must_not_be_read_is_refused_with_its_name(
+    place: Place, list_path: Callable[[str], object]
+) -> None:
+    place.write(f"{place.base}/1/model", 3)
+    place.deny(f"{place.base}/1")
+
+    with pytest.raises(FailedPreconditionError, match=f"^{place.base}/1; Permission denied$"):
+        list_path(f"{place.base}/1")
+
+
+def test_a_storage_out_of_reach_is_unavailable_and_not_empty(
+    place: Place, list_path: Callable[[str], object]
+) -> None:
+    place.write(f"{place.base}/1/model", 3)
+    place.disconnect(f"{place.base}/1")
+
+    with pytest.raises(UnavailableError, match=f"^{place.base}/1; Stale file handle$"):
+        list_path(f"{place.base}/1")
+
+
+def test_a_slash_at_the_end_of_a_path_means_nothing(place: Place) -> None:
+    place.write(f"{place.base}/1/model", 3)
+
+    versions = place.storage.list_versions(f"{place.base}/")
+    files = place.storage.list_files(f"{place.base}/1/")
+
+    assert versions == ["1"]
+    assert list(files) == ["model"]
+
+
+def test_a_missing_path_with_a_slash_at_its_end_is_named_as_it_was_asked_for(
+    place: Place, list_path: Callable[[str], object]
+) -> None:
+    with pytest.raises(NotFoundError, match=f"^{place.base}/gone/ not found$"):
+        list_path(f"{place.base}/gone/")
+
+
+def test_links_to_directories_count_as_directories(tmp_path: Path) -> None:
+    (tmp_path / "exports" / "a").mkdir(parents=True)
+    (tmp_path / "exports" / "a" / "model").touch()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "1").symlink_to(tmp_path / "exports" / "a")
+    storage = FileSystemStorage()
+
+    assert storage.list_versions(f"{tmp_path}/base") == ["1"]
+    assert list(storage.list_files(f"{tmp_path}/base/1")) == ["model"]

@@ -9,9 +9,12 @@ from typing import Protocol
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelserver.rpc.transport.base import Answer, Calls, StatusCode, Transport
 from modelserver.rpc.transport.grpc_aio import GrpcAioTransport
+from modelserver.testing.clock import ManualClock
 from modelserver.testing.transport import MemoryTransport
 
 ECHO, REVERSE = METHODS = ["/test.Texts/Echo", "/test.Texts/Reverse"]
@@ -31,6 +34,9 @@ class Client(Protocol):
 
     def begin(self, method: str, body: bytes, timeout: float | None = None) -> Call: ...
 
+    def is_serving(self, service: str) -> bool | None:
+        """What health says of a service, None if it is unknown."""
+
 
 class MemoryClient:
     def __init__(self, transport: MemoryTransport, port: int) -> None:
@@ -39,6 +45,9 @@ class MemoryClient:
     def begin(self, method: str, body: bytes, timeout: float | None = None) -> Call:
         deadline = None if timeout is None else time.monotonic() + timeout
         return self._transport.begin(method, body, deadline)
+
+    def is_serving(self, service: str) -> bool | None:
+        return self._transport.serving.get(service)
 
 
 class GrpcCall:
@@ -66,6 +75,14 @@ class GrpcClient:
         call = GrpcCall(self._channel.unary_unary(method).future(body, timeout=timeout))
         self._begun.append(call)
         return call
+
+    def is_serving(self, service: str) -> bool | None:
+        try:
+            response = HealthStub(self._channel).Check(HealthCheckRequest(service=service))
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.NOT_FOUND
+            return None
+        return response.status == HealthCheckResponse.SERVING
 
     def close(self) -> None:
         self._channel.close()
@@ -262,6 +279,20 @@ def test_a_call_that_is_cancelled_before_it_was_taken_is_never_handed_out(
     assert calls.cancelled == []
 
 
+def test_a_call_that_is_cancelled_after_its_answer_keeps_it(
+    transport: Transport, client: Client
+) -> None:
+    answered, refused = client.begin(ECHO, b"x"), client.begin("/test.Texts/Other", b"")
+    transport.reply_many(next_calls(transport).ids, [b"answer"])
+    before = answered.answer(), refused.answer()
+
+    answered.cancel()
+    refused.cancel()
+
+    assert (answered.answer(), refused.answer()) == before
+    assert transport.stats().cancelled == 0
+
+
 def test_a_late_reply_is_dropped_and_counted(transport: Transport, client: Client) -> None:
     call = client.begin(ECHO, b"x")
     calls = next_calls(transport)
@@ -406,3 +437,71 @@ def test_every_call_gets_exactly_its_own_answer_under_concurrency(
     flat = [answer for part in answers for answer in part]
     assert flat == [f"{number:06}".encode()[::-1] for number in range(200)]
     assert transport.stats().accepted == transport.stats().replied == 200
+
+
+def test_the_server_is_serving_until_somebody_says_otherwise(
+    transport: Transport, client: Client
+) -> None:
+    before = client.is_serving("")
+
+    transport.set_serving("", False)
+
+    assert (before, client.is_serving("")) == (True, False)
+
+
+@pytest.mark.parametrize("serving", [True, False, None])
+def test_health_says_of_a_service_what_was_set_last(
+    transport: Transport, client: Client, serving: bool | None
+) -> None:
+    transport.set_serving("half_plus_two", not serving)
+
+    transport.set_serving("half_plus_two", serving)
+
+    assert client.is_serving("half_plus_two") is serving
+
+
+def test_health_does_not_know_a_service_that_was_never_set(client: Client) -> None:
+    assert client.is_serving("half_plus_two") is None
+
+
+# The fake alone, on the clock of a test
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def fake(clock: ManualClock) -> Iterator[MemoryTransport]:
+    fake = MemoryTransport(METHODS, clock)
+    fake.start()
+    yield fake
+    fake.stop(0)
+
+
+def test_a_manual_clock_makes_a_deadline_pass(clock: ManualClock, fake: MemoryTransport) -> None:
+    call = fake.begin(ECHO, b"x", deadline=clock.monotonic() + 60)
+    calls = next_calls(fake)
+    clock.advance(60)
+
+    answer = call.answer()
+    fake.reply_many(calls.ids, [b"late"])
+
+    assert answer == call.answer() == (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+    assert next_cancelled(fake) == calls.ids
+    assert fake.stats().dropped_replies == 1
+
+
+def test_a_manual_clock_keeps_a_deadline_from_passing(
+    clock: ManualClock, fake: MemoryTransport
+) -> None:
+    call = fake.begin(ECHO, b"x", deadline=clock.monotonic() + 60)
+    calls = next_calls(fake)
+    clock.advance(59)
+    assert fake.alive(calls.ids) == [True]
+
+    fake.reply_many(calls.ids, [b"in time"])
+    clock.advance(2)
+
+    assert call.answer() == b"in time"

@@ -13,6 +13,7 @@ from modelserver.lookup import platform as lookup_platform
 from modelserver.saved_model import platform as saved_model_platform
 from modelserver.testing.executor import InlineExecutor
 from modelserver.testing.loader import FakeLoader
+from modelserver.testing.predictor import FakePredictor
 from plugins import composite_model
 from plugins.independent_servables import MODEL, VOCABULARY, predict_words
 
@@ -99,3 +100,36 @@ def test_a_composite_whose_model_fails_unloads_its_vocabulary():
         loader.load()
 
     assert (vocabulary.loads, vocabulary.unloads) == (1, 1)
+
+
+def test_parts_that_make_no_composite_are_unloaded_and_the_load_fails():
+    vocabulary = FakeLoader(FakePredictor())
+    model = FakeLoader(FakePredictor(signatures=()))
+    loader = composite_model.CompositeLoader(vocabulary, model)
+
+    with pytest.raises(KeyError, match=DEFAULT_SIGNATURE):
+        loader.load()
+
+    assert (vocabulary.loads, vocabulary.unloads) == (1, 1)
+    assert (model.loads, model.unloads) == (1, 1)
+
+
+def test_a_composite_unloads_both_parts():
+    parts = FakeLoader(FakePredictor()), FakeLoader(FakePredictor())
+    loader = composite_model.CompositeLoader(*parts)
+    loader.load()
+
+    loader.unload()
+
+    assert [part.unloads for part in parts] == [1, 1]
+    assert loader.servable() is None
+
+
+def test_each_file_of_a_composite_is_judged_by_the_platform_of_its_folder():
+    platform = composite_model.platform({})
+
+    assert platform.must_settle("vocabulary/words.csv")
+    assert not platform.must_settle("vocabulary/words.npz")
+    assert platform.must_settle("model/assets/words.txt")
+    assert not platform.must_settle("model/saved_model.pb")
+    assert not platform.must_settle("README.md")

@@ -1,6 +1,7 @@
 """Each example plug-in, used as its reader would use it."""
 
 import json
+import queue
 
 import numpy as np
 import pytest
@@ -18,7 +19,12 @@ from modelserver.core import (
     StoragePath,
     connect,
 )
-from modelserver.errors import DataLossError, NotFoundError, UnavailableError
+from modelserver.errors import (
+    DataLossError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
 from modelserver.inference import DEFAULT_SIGNATURE
 from modelserver.lookup import platform as lookup_platform
 from modelserver.testing.executor import InlineExecutor
@@ -60,9 +66,15 @@ def deployed(manifest):
     manager = inline_manager()
     adapter = SourceAdapter(lambda servable_id, path: FakeLoader(path.path))
     connect(adapter, manager.set_aspired_versions)
-    source = ManifestSource(manifest, poll_seconds=3600)
-    source._target = adapter  # polled by hand: no thread
-    return source, manager
+    return polled_by_hand(manifest, adapter), manager
+
+
+def polled_by_hand(manifest, target):
+    """A ManifestSource whose own thread has ended before there was a manifest."""
+    source = ManifestSource(manifest)
+    connect(source, target)
+    source.stop()
+    return source
 
 
 def test_what_the_manifest_lists_is_served(manifest, deployed):
@@ -85,7 +97,10 @@ def test_what_is_taken_out_of_the_manifest_is_unloaded(manifest, deployed):
     assert available(manager) == [ServableId("a", 1)]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"a": ["1"]}', '{"a": {"one": "/x"}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"a": ["1"]}', '{"a": {"one": "/x"}}', '{"a": {"2": "/x/2", "02": "/y/2"}}'],
+)
 def test_a_bad_manifest_changes_nothing(manifest, deployed, text, caplog):
     source, manager = deployed
     manifest.write_text(json.dumps({"a": {"1": "/x/1"}}))
@@ -98,15 +113,44 @@ def test_a_bad_manifest_changes_nothing(manifest, deployed, text, caplog):
     assert "Keeping the last manifest" in caplog.text
 
 
+def test_a_name_that_the_target_refuses_does_not_keep_the_others_from_it(manifest, caplog):
+    emitted = []
+
+    def refuse_a(name, versions):
+        if name == "a":
+            raise InvalidArgumentError("no a here")
+        emitted.append(name)
+
+    source = polled_by_hand(manifest, refuse_a)
+    manifest.write_text(json.dumps({"a": {"1": "/x/1"}, "b": {"7": "/y/7"}}))
+
+    source.poll()
+
+    assert emitted == ["b"]
+    assert "no a here" in caplog.text
+
+
 def test_a_running_source_emits_and_stops(manifest):
     manifest.write_text(json.dumps({"a": {"1": "/x/1"}}))
-    emitted = []
+    emitted = queue.SimpleQueue()
     source = ManifestSource(manifest)
 
-    connect(source, lambda name, versions: emitted.append((name, list(versions))))
+    connect(source, lambda name, versions: emitted.put((name, list(versions))))
+    first = emitted.get(timeout=30)
     source.stop()
 
-    assert emitted[0] == ("a", parse_manifest(manifest.read_text())["a"])
+    assert first == ("a", parse_manifest(manifest.read_text())["a"])
+
+
+def test_a_source_that_was_never_connected_can_be_stopped(manifest):
+    source = ManifestSource(manifest)
+
+    source.stop()
+
+    emitted = []
+    connect(source, lambda name, versions: emitted.append(name))
+    source.stop()
+    assert emitted == []
 
 
 # The policy…
@@ -183,6 +227,7 @@ def test_the_linear_model_tells_a_complete_version_from_one_still_being_written(
     tmp_path, linear_export
 ):
     platform = linear_model.platform({})
+    assert not platform.must_settle("model.json")
     whole = (tmp_path / "model.json").read_text()
 
     assert platform.missing_files(linear_export) == []
@@ -275,6 +320,76 @@ def test_a_view_without_a_common_version_says_so(shards):
 
     with pytest.raises(UnavailableError, match="No version is served by every one of"):
         view.look_up([b"word-1"])
+
+
+class RolledOutAfterListing:
+    """A manager in which version 2 takes the place of version 1 just after it was looked at."""
+
+    def __init__(self, manager, roll_out):
+        self._manager = manager
+        self._roll_out = roll_out
+
+    def list_available_servable_ids(self):
+        listed = self._manager.list_available_servable_ids()
+        self._roll_out()
+        return listed
+
+    def get_servable_handle(self, request):
+        return self._manager.get_servable_handle(request)
+
+
+def test_a_rollout_between_choosing_a_version_and_claiming_it_chooses_again(shards):
+    export_shards(shards, "words", 2, {key: row * 10 for key, row in TABLE.items()}, SHARDS)
+    managers = [inline_manager() for _ in range(SHARDS)]
+    for manager in managers:
+        serve_shards(shards, 1, manager)
+
+    def roll_out():
+        for manager in managers:
+            serve_shards(shards, 2, manager)
+
+    late = RolledOutAfterListing(managers[-1], roll_out)
+
+    values, found = ShardedLookup("words", [*managers[:-1], late]).look_up(list(TABLE))
+
+    assert found.all()
+    assert values.tolist() == [(row * 10).tolist() for row in TABLE.values()]
+
+
+def test_a_shard_that_can_never_be_claimed_is_unavailable_and_claims_nothing(shards):
+    managers = [inline_manager() for _ in range(SHARDS)]
+    for manager in managers:
+        serve_shards(shards, 1, manager)
+
+    class Forgetful:
+        """A manager that lists what it does not serve."""
+
+        list_available_servable_ids = managers[-1].list_available_servable_ids
+        get_servable_handle = inline_manager().get_servable_handle
+
+    view = ShardedLookup("words", [*managers[:-1], Forgetful()])
+
+    with pytest.raises(UnavailableError, match="change too fast"):
+        view.look_up(list(TABLE))
+
+    for manager in managers[:-1]:
+        for name in ("words-0", "words-1", "words-2"):
+            manager.set_aspired_versions(name, [])
+        assert available(manager) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({b"a": np.zeros(2), b"b": np.zeros(2)}, "2 keys leave one of 3 shards empty: use fewer"),
+        ({**TABLE, b"a\0": np.zeros(2)}, "A key ends with NUL"),
+    ],
+)
+def test_a_table_that_cannot_be_exported_is_refused_whole(tmp_path, table, message):
+    with pytest.raises(ValueError, match=message):
+        export_shards(tmp_path, "words", 1, table, SHARDS)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_process_finds_a_key_in_the_same_shard():

@@ -35,8 +35,8 @@ def test_an_error_of_this_package_stays_what_it_is():
 
 
 def test_an_error_that_cannot_say_what_it_is_has_its_name():
-    class Speechless(Exception):
+    class SpeechlessError(Exception):
         def __str__(self):
             raise RuntimeError
 
-    assert as_serving_error(Speechless()).message == "Speechless"
+    assert as_serving_error(SpeechlessError()).message == "SpeechlessError"

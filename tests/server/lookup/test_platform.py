@@ -11,6 +11,8 @@ from modelserver.errors import DataLossError, FailedPreconditionError, InvalidAr
 from modelserver.inference import DEFAULT_SIGNATURE
 from modelserver.lookup import LookupPlatform, platform
 from modelserver.lookup.platform import LookupLoader
+from modelserver.sources import MonitoredServable
+from modelserver.sources.decision import PollState, Snapshot, decide
 from modelserver.sources.storage.file_system import FileSystemStorage
 
 
@@ -42,9 +44,63 @@ def test_a_directory_without_a_table_lacks_one(tmp_path: Path) -> None:
 
 
 def test_a_half_written_table_lacks_its_rest(tmp_path: Path) -> None:
-    (tmp_path / "vocabulary.tsv").write_text("a\nb")
+    np.savez(tmp_path / "whole", keys=np.arange(100))
+    content = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "whole.npz").write_bytes(content[:-1])
 
-    assert platform({}).missing_files(listing(tmp_path)) == ["the rest of vocabulary.tsv"]
+    assert platform({}).missing_files(listing(tmp_path)) == ["the rest of whole.npz"]
+
+
+@pytest.mark.parametrize("name", ["words.csv", "words.tsv", "words.npz"])
+def test_an_empty_file_lacks_its_rest(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+
+    assert platform({}).missing_files(listing(tmp_path)) == [f"the rest of {name}"]
+
+
+def test_a_text_may_end_anywhere_and_therefore_must_settle(tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.tsv").write_text("a\nb")
+    names = ["t.csv", "t.tsv", "t.npz", "README.md", "old/t.csv"]
+
+    assert platform({}).missing_files(listing(tmp_path)) == []
+    assert [name for name in names if platform({}).must_settle(name)] == ["t.csv", "t.tsv"]
+
+
+def test_a_half_copied_text_is_not_aspired_before_it_has_kept_still(tmp_path: Path) -> None:
+    words = tmp_path / "1" / "words.csv"
+    words.parent.mkdir()
+    tables = platform({})
+    servable = MonitoredServable(
+        "words", str(tmp_path), tables.missing_files, must_settle=tables.must_settle
+    )
+    state = PollState()
+    held_back = []
+    for poll, content in enumerate(["a\nb\n", "a\nb\nc\n", "a\nb\nc\nd"]):
+        words.write_text(content)
+        os.utime(words, (poll, poll))
+        snapshot = Snapshot(["1"], lambda _: listing(words.parent), float(poll), poll + 0.5)
+        decision = decide(servable, snapshot, state)
+        state = decision.state
+        held_back.append(decision.held_back)
+
+    snapshot = Snapshot(["1"], lambda _: listing(words.parent), 3.0, 3.5)
+    settled = decide(servable, snapshot, state)
+
+    assert held_back == [{1: "waiting for upload: words.csv (still changing)"}] * 3
+    assert settled.aspired is not None
+    assert [data.id.version for data in settled.aspired] == [1]
+
+
+def test_a_text_without_a_newline_at_its_end_loads(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,1\nb,2")
+    words = loader(tmp_path)
+    words.load()
+
+    outputs = words.servable().predict(
+        DEFAULT_SIGNATURE, {"keys": np.array([b"b"], object)}, ["values"]
+    )
+
+    assert outputs["values"].tolist() == [[2.0]]
 
 
 def test_two_tables_are_one_too_many(tmp_path: Path) -> None:
@@ -52,7 +108,7 @@ def test_two_tables_are_one_too_many(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("b\n")
 
     assert platform({}).missing_files(listing(tmp_path)) == [
-        "a decision for one table file, found a.tsv, b.csv"
+        "one table file instead of a.tsv, b.csv"
     ]
     with pytest.raises(InvalidArgumentError, match="needs exactly one"):
         loader(tmp_path).load()

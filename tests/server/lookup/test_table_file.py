@@ -6,7 +6,7 @@ import pytest
 
 from modelserver.errors import DataLossError, InvalidArgumentError
 from modelserver.lookup.table import LookupTable
-from modelserver.lookup.table_file import is_whole, read_table, table_names
+from modelserver.lookup.table_file import is_cut_short, read_table, table_names
 
 
 def look_up(table: LookupTable, *keys: bytes | int) -> list[object]:
@@ -106,6 +106,37 @@ def test_an_npz_without_values_is_a_vocabulary(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", keys=np.array(["x", "y"]))
 
     assert look_up(read_table(str(tmp_path / "t.npz")), b"y", b"z") == [1, -1]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path, name: str) -> None:
+    table = read_table(write(tmp_path / name, "\ufeffa\nb\n"))
+
+    assert look_up(table, b"a", b"b") == [0, 1]
+
+
+def test_a_byte_order_mark_anywhere_else_is_part_of_its_key(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path / "t.csv", "a\n\ufeffb\n"))
+
+    assert look_up(table, "\ufeffb".encode()) == [1]
+
+
+@pytest.mark.parametrize("number", ["16777217", "-16777217", "100000000001", "1e39", "-1e39"])
+def test_a_number_that_would_turn_into_another_is_refused(tmp_path: Path, number: str) -> None:
+    path = write(tmp_path / "t.csv", f"a,1\nb,{number}\n")
+
+    message = f"line 2: float32 cannot hold {number}; an .npz keeps numbers of any type"
+    with pytest.raises(InvalidArgumentError, match=re.escape(message)):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    "number", ["16777216", "-16777216", "16777218", "123456789.5", "1e20", "inf", "-inf", "0.1"]
+)
+def test_a_number_that_float32_holds_or_rounds_is_kept(tmp_path: Path, number: str) -> None:
+    table = read_table(write(tmp_path / "t.csv", f"a,{number}\n"))
+
+    assert look_up(table, b"a") == [[np.float32(number)]]
 
 
 # Malformed files…
@@ -213,31 +244,21 @@ def test_a_damaged_npz_is_data_loss(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_npz_is_not_whole_and_is_data_loss(tmp_path: Path, share: float) -> None:
+def test_a_truncated_npz_is_cut_short_and_is_data_loss(tmp_path: Path, share: float) -> None:
     np.savez(tmp_path / "t.npz", keys=np.arange(1000), values=np.ones((1000, 4)))
     content = (tmp_path / "t.npz").read_bytes()
     path = write(tmp_path / "part.npz", content[: int(len(content) * share)])
 
-    assert is_whole(str(tmp_path / "t.npz"))
-    assert not is_whole(path)
+    assert not is_cut_short(str(tmp_path / "t.npz"))
+    assert is_cut_short(path)
     with pytest.raises(DataLossError, match="truncated"):
         read_table(path)
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        pytest.param("", False, id="empty"),
-        pytest.param("a,1", False, id="within-a-line"),
-        pytest.param("a,1\nb,", False, id="within-the-second-line"),
-        pytest.param("a,1\n", True, id="whole"),
-        pytest.param("a,1\r\n", True, id="whole-as-on-windows"),
-    ],
-)
-def test_a_text_is_whole_where_its_last_line_ends(
-    tmp_path: Path, content: str, expected: bool
-) -> None:
-    assert is_whole(write(tmp_path / "t.csv", content)) is expected
+@pytest.mark.parametrize("content", ["a,1", "a,1\nb,", "a,1\n", "a,1\r\n"])
+def test_of_a_text_only_an_empty_one_is_known_to_be_cut_short(tmp_path: Path, content: str) -> None:
+    assert is_cut_short(write(tmp_path / "empty.csv", ""))
+    assert not is_cut_short(write(tmp_path / "t.csv", content))
 
 
 def test_tables_are_told_by_their_suffix_and_only_at_the_top() -> None:

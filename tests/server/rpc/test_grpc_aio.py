@@ -1,5 +1,8 @@
 """What the grpcio transport answers by itself, and how it listens."""
 
+import errno
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,10 +65,28 @@ def test_a_port_in_use_is_reported_with_the_address(
     port = start(GrpcAioTransport("127.0.0.1:0", []))
     second = GrpcAioTransport(f"127.0.0.1:{port}", [])
 
-    with pytest.raises(UnavailableError, match=f"Could not listen on 127.0.0.1:{port}"):
+    with pytest.raises(UnavailableError) as caught:
         second.start()
 
+    assert caught.value.message == (
+        f"Could not listen on 127.0.0.1:{port}: gRPC has written the system's reason to stderr. "
+        "Is another process using it?"
+    )
     assert second.stop(0) is True
+
+
+def test_a_start_that_fails_at_the_socket_gives_the_port_back(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = probe.getsockname()
+    options = GrpcOptions(socket_path=f"{tmp_path}/missing/socket")
+    transport = GrpcAioTransport(f"127.0.0.1:{address[1]}", [PREDICT], options)
+
+    with pytest.raises(UnavailableError, match="missing/socket"):
+        transport.start()
+
+    with socket.socket() as client:
+        assert client.connect_ex(address) == errno.ECONNREFUSED
 
 
 def test_it_listens_on_a_unix_socket(
@@ -218,6 +239,25 @@ def test_reflection_knows_the_messages(channel: grpc.Channel) -> None:
     names = [FileDescriptorProto.FromString(file).name for file in files]
     assert "tensorflow_serving/apis/predict.proto" in names
     assert "tensorflow/core/framework/tensor.proto" in names
+
+
+def test_an_idle_reflection_stream_is_ended_by_the_server_when_it_stops(
+    transport: GrpcAioTransport, channel: grpc.Channel
+) -> None:
+    is_over = threading.Event()
+
+    def requests() -> Iterator[ServerReflectionRequest]:
+        yield ServerReflectionRequest(list_services="")
+        is_over.wait()
+
+    stream = ServerReflectionStub(channel).ServerReflectionInfo(requests())
+    next(stream)
+
+    is_drained = transport.stop(30)
+
+    assert is_drained
+    assert list(stream) == []  # a stream that the grace cut off would raise
+    is_over.set()
 
 
 def test_a_long_error_message_arrives_whole(

@@ -110,6 +110,15 @@ def test_a_request_without_a_model_spec_is_invalid(ask: Ask) -> None:
     assert ask(GetModelStatusRequest()) == (StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
 
 
+@pytest.mark.parametrize("version", [None, 1])
+def test_a_request_without_a_name_is_invalid(ask: Ask, version: int | None) -> None:
+    spec = ModelSpec() if version is None else ModelSpec(version={"value": version})
+
+    answer = ask(GetModelStatusRequest(model_spec=spec))
+
+    assert answer == (StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+
+
 def test_an_unknown_version_is_not_found(monitor: ServableStateMonitor, ask: Ask) -> None:
     monitor.publish(state(1, ManagerState.AVAILABLE))
 
@@ -146,6 +155,17 @@ def test_a_version_between_two_tries_has_the_error_and_which_try_it_was(
 
     expected = "saved_model.pb is truncated (try 1 of 6 failed)"
     assert rows(answer) == [(1, ManagerState.LOADING, StatusCode.DATA_LOSS, expected)]
+
+
+def test_a_file_name_that_is_not_utf_8_is_written_out(
+    monitor: ServableStateMonitor, ask: Ask
+) -> None:
+    monitor.report_held_back("m", {2: "waiting for upload: assets/\udcff"})
+
+    answer = ask(GetModelStatusRequest(model_spec=ModelSpec(name="m")))
+
+    expected = r"waiting for upload: assets/\udcff"
+    assert rows(answer) == [(2, ManagerState.START, StatusCode.OK, expected)]
 
 
 def test_a_body_that_is_no_request_is_invalid(transport: MemoryTransport) -> None:

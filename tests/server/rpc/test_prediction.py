@@ -2,16 +2,19 @@
 the serve thread does with the calls that have arrived.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 from modelserver.core.basic_manager import BasicManager
-from modelserver.core.servable import ServableData, ServableId
-from modelserver.errors import ResourceExhaustedError
+from modelserver.core.handle import ServableHandle
+from modelserver.core.servable import ServableData, ServableId, ServableRequest
+from modelserver.errors import FailedPreconditionError, ResourceExhaustedError
 from modelserver.inference.direct import DirectPredictor
+from modelserver.inference.predictor import Completion, Prediction
 from modelserver.inference.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from modelserver.rpc.messages import (
     GetModelMetadataRequest,
@@ -26,7 +29,7 @@ from modelserver.rpc.prediction import PredictionService
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.server import by_method
 from modelserver.rpc.service import method_names
-from modelserver.rpc.tensors import decode, encode
+from modelserver.rpc.tensors import DataType, decode, encode, encode_shape
 from modelserver.rpc.transport.base import Answer, StatusCode
 from modelserver.testing.clock import ManualClock
 from modelserver.testing.executor import InlineExecutor, ManualExecutor
@@ -131,6 +134,10 @@ def request(*output_filter: str, signature: str = "", **inputs: object) -> Predi
     }
     spec = ModelSpec(name="m", signature_name=signature)
     return PredictRequest(model_spec=spec, inputs=tensors, output_filter=output_filter)
+
+
+def claim(kind: DataType, size: int, **fields: Any) -> TensorProto:
+    return TensorProto(dtype=kind, tensor_shape=encode_shape((size,)), **fields)
 
 
 def outputs(answer: Answer) -> dict[str, object]:
@@ -277,9 +284,15 @@ def test_the_deadline_of_a_call_is_its_prediction_s(server: Server) -> None:
             "Inputs contains invalid name. Used request inputs: x, request input: x,z",
         ),
         (
-            request(x=TensorProto(dtype=1, tensor_content=b"123")),
+            request(x=claim(DataType.float, 1, tensor_content=b"123")),
             StatusCode.INVALID_ARGUMENT,
-            "tensor parsing error: x: tensor_content has 3 bytes, shape [] of float needs 4",
+            "tensor parsing error: x: tensor_content has 3 bytes, shape [1] of float needs 4",
+        ),
+        (
+            request(x=claim(DataType.float, 1 << 40, float_val=[1])),
+            StatusCode.INVALID_ARGUMENT,
+            "tensor parsing error: x: float_val has 1 elements, shape [1099511627776] has "
+            "1099511627776, and the last may stand for 16777216 more at most",
         ),
         (
             request("y", "y", x=[1]),
@@ -312,6 +325,22 @@ def test_an_input_of_the_wrong_shape_is_refused_by_name(server: Server) -> None:
 
     assert code == StatusCode.INVALID_ARGUMENT
     assert "Input 'a'" in str(message)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        claim(DataType.uint8, 3 << 30, int_val=[1]),
+        claim(DataType.string, 50_000_000, string_val=[b"a"]),
+    ],
+)
+def test_an_input_of_the_wrong_type_is_refused_before_its_values_are_looked_at(
+    server: Server, sent: TensorProto
+) -> None:
+    code, message = server.predict(request(x=sent))
+
+    assert code == StatusCode.INVALID_ARGUMENT
+    assert "must be of type float32" in str(message)
 
 
 def test_a_servable_of_another_kind_is_refused(server: Server) -> None:
@@ -371,6 +400,26 @@ def test_one_wrong_request_does_not_touch_its_neighbours(server: Server) -> None
     assert second[0] == StatusCode.INVALID_ARGUMENT
 
 
+def test_an_error_with_a_broken_file_name_does_not_touch_its_neighbours(server: Server) -> None:
+    def claim_handle(asked: ServableRequest) -> ServableHandle[Any]:
+        if asked.version == 9:
+            raise FailedPreconditionError("cannot read /models/\udcff")
+        return get_handle(asked)
+
+    get_handle = server.manager.get_servable_handle
+    server.manager.get_servable_handle = claim_handle  # type: ignore[method-assign]
+    broken = request(x=[1])
+    broken.model_spec.version.value = 9
+    calls = [server.begin(asked) for asked in (request(x=[1]), broken, request(x=[2]))]
+
+    server.serve()
+    server.runs.run_all()
+
+    first, second, third = (call.answer() for call in calls)
+    assert (outputs(first), outputs(third)) == ({"y": [2.5]}, {"y": [3.0]})
+    assert second == (StatusCode.FAILED_PRECONDITION, r"cannot read /models/\udcff")
+
+
 @pytest.mark.parametrize("method", ["Classify", "Regress", "MultiInference"])
 def test_methods_on_examples_are_unimplemented(server: Server, method: str) -> None:
     answer = server.ask(method, b"")
@@ -419,6 +468,30 @@ def test_a_cancelled_call_that_still_waits_is_not_computed(server: Server) -> No
 
     assert server.predictor.calls == []
     assert loader.unloads == 1
+
+
+def test_a_predictor_that_fails_to_withdraw_a_request_does_not_keep_the_others_waiting(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> bool:
+        raise ZeroDivisionError("broken")
+
+    class Broken(DirectPredictor):
+        def submit(self, prediction: Prediction, done: Completion) -> Callable[[], bool]:
+            withdraw = super().submit(prediction, done)
+            return fail if prediction.inputs["x"][0] == 1 else withdraw
+
+    server.load(2, Broken(server.predictor, server.runs, server.clock))
+    calls = [server.begin(request(x=[x])) for x in (1, 2)]
+    server.serve()
+
+    for call in calls:
+        call.cancel()
+    server.serve()
+    server.runs.run_all()
+
+    assert [call.inputs["x"].tolist() for call in server.predictor.calls] == [[1.0]]
+    assert "failed to withdraw" in caplog.text
 
 
 def test_a_cancellation_that_comes_after_the_answer_does_nothing(server: Server) -> None:
@@ -476,6 +549,19 @@ def test_metadata_describes_every_signature(server: Server) -> None:
     assert b.tensor_shape.unknown_rank
     assert signatures["pair"].outputs["text"].dtype == 7
     assert list(signatures["with_default"].defaults["k"].float_val) == [2.0]
+
+
+def test_metadata_leaves_out_a_signature_whose_types_do_not_travel(server: Server) -> None:
+    spec = TensorSpec("q:0", np.dtype(ml_dtypes.float8_e5m2), (None,))
+    quantised = Signature("quantised", inputs={"q": spec}, outputs={"q": spec})
+    server.predictor = FakePredictor(compute, [HALF_PLUS_TWO, quantised])
+    server.load(2)
+
+    answer = ask_metadata(server, metadata_request("signature_def"))
+
+    assert isinstance(answer, bytes)
+    packed = GetModelMetadataResponse.FromString(answer).metadata["signature_def"]
+    assert list(SignatureDefMap.FromString(packed.value).signature_def) == ["serving_default"]
 
 
 @pytest.mark.parametrize(

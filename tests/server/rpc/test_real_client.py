@@ -54,7 +54,7 @@ def channel() -> Iterator[grpc.Channel]:
     server = RpcServer(transport, services)
     with ThreadPoolExecutor(2) as runs:
         predictor = DirectPredictor(FakePredictor(), runs, SystemClock())
-        manager.manage(ServableData(ServableId("half_plus_two", 123), FakeLoader(predictor)))
+        manager.manage([ServableData(ServableId("half_plus_two", 123), FakeLoader(predictor))])
         manager.load(manager.harnesses("half_plus_two")[123])
         manager.apply_events()
         with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:

@@ -131,6 +131,59 @@ def test_a_handler_that_raises_answers_its_calls_with_the_error(
     assert "A handler failed" in caplog.text
 
 
+def test_a_handler_that_exits_answers_its_calls_and_serving_goes_on(serve: Serve) -> None:
+    def leave(calls: MethodCalls, replies: Replies) -> None:
+        raise SystemExit("bye")
+
+    transport = serve(FakeService(Leave=leave, Upper=upper))
+
+    assert transport.call("/test/Leave", b"") == (StatusCode.INTERNAL, "SystemExit: bye")
+    assert transport.call("/test/Upper", b"still") == b"STILL"
+
+
+def test_answers_that_the_transport_refuses_do_not_end_serving(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Refusing(MemoryTransport):
+        def reply_many(self, ids: Sequence[int], answers: Sequence[Answer]) -> None:
+            if b"NEVER" in answers:
+                raise ValueError("refused")
+            super().reply_many(ids, answers)
+
+    service = FakeService(Upper=upper)
+    transport = Refusing(method_names([service]))
+    server = RpcServer(transport, [service])
+    server.start()
+    never = transport.begin("/test/Upper", b"never")
+    while not caplog.records:
+        transport.call("/test/Upper", b"next")
+
+    assert transport.call("/test/Upper", b"still") == b"STILL"
+    server.stop(0)
+    assert never.answer()[0] == StatusCode.UNAVAILABLE
+    assert "serving goes on" in caplog.text
+
+
+def test_a_service_that_fails_to_cancel_ends_neither_serving_nor_the_others_cancelling(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stubborn(FakeService):
+        def cancel(self, ids: Sequence[int]) -> None:
+            raise KeyError(ids)
+
+    taken = threading.Event()
+    other = FakeService(Upper=upper)
+    transport = serve(Stubborn(Keep=lambda calls, replies: taken.set()), other)
+    call = transport.begin("/test/Keep", b"")
+    taken.wait()
+
+    call.cancel()
+
+    other.was_cancelled.wait()
+    assert transport.call("/test/Upper", b"still") == b"STILL"
+    assert "A service failed to cancel calls" in caplog.text
+
+
 def test_a_cancellation_reaches_the_services(serve: Serve) -> None:
     kept: list[int] = []
     taken = threading.Event()

@@ -48,6 +48,12 @@ def test_an_exception_of_python_is_translated_first() -> None:
     assert error_answer(KeyError("x")) == (StatusCode.INTERNAL, "KeyError: 'x'")
 
 
+def test_a_file_name_that_is_not_utf_8_is_written_out() -> None:
+    error = errors.DataLossError("cannot read assets/\udcff.txt")
+
+    assert error_answer(error) == (StatusCode.DATA_LOSS, r"cannot read assets/\udcff.txt")
+
+
 def test_a_message_at_the_limit_stays_whole() -> None:
     assert error_answer(errors.NotFoundError("x" * 1024))[1] == "x" * 1024
 

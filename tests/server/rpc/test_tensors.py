@@ -9,7 +9,16 @@ from hypothesis.extra import numpy as hnp
 
 from modelserver.errors import InvalidArgumentError, UnimplementedError
 from modelserver.rpc.messages import TensorProto, TensorShapeProto
-from modelserver.rpc.tensors import DataType, data_type, decode, encode, encode_shape
+from modelserver.rpc.tensors import (
+    MAX_RANK,
+    MAX_REPEATED,
+    DataType,
+    data_type,
+    decode,
+    encode,
+    encode_shape,
+    outline,
+)
 
 NUMERIC = [
     *("float16", "float32", "float64", "complex64", "complex128", "bool"),
@@ -104,6 +113,28 @@ def test_the_last_value_stands_for_the_missing_ones() -> None:
     assert array.tolist() == [[7, 8], [8, 8]]
 
 
+def test_the_last_value_stands_for_a_limited_number_of_others() -> None:
+    most = decode(proto(DataType.bool, (MAX_REPEATED + 1,), bool_val=[True]), "x")
+
+    assert most.all()
+    with pytest.raises(InvalidArgumentError) as caught:
+        decode(proto(DataType.bool, (MAX_REPEATED + 2,), bool_val=[True]), "images")
+    assert caught.value.message == (
+        "tensor parsing error: images: bool_val has 1 elements, shape [16777218] has 16777218, and "
+        "the last may stand for 16777216 more at most"
+    )
+
+
+def test_an_outline_has_the_type_and_shape_and_no_elements_of_its_own() -> None:
+    array = outline(proto(DataType.float, (1 << 40, 3), float_val=[1]), "x")
+
+    assert (array.dtype, array.shape, array.strides) == (np.float32, (1 << 40, 3), (0, 0))
+
+
+def test_an_outline_of_strings_has_their_type() -> None:
+    assert outline(proto(DataType.string, (2,), string_val=[b"a", b"b"]), "x").dtype == object
+
+
 def test_the_last_string_stands_for_the_missing_ones() -> None:
     array = decode(proto(DataType.string, (3,), string_val=[b"a"]), "x")
 
@@ -152,6 +183,18 @@ def test_an_empty_tensor_keeps_its_shape() -> None:
         (TensorProto(tensor_shape=encode_shape(())), "it has no dtype"),
         (proto(DataType.float, (-1,), float_val=[1]), "its shape is not fully defined"),
         (
+            proto(DataType.float, (1 << 62, 4), float_val=[1]),
+            "shape [4611686018427387904, 4] is larger than an array can be",
+        ),
+        (
+            proto(DataType.float, (0, 1 << 62), float_val=[]),
+            "shape [0, 4611686018427387904] is larger than an array can be",
+        ),
+        (
+            proto(DataType.float, (1,) * (MAX_RANK + 1), float_val=[1]),
+            "it has 33 dimensions, 32 are possible",
+        ),
+        (
             TensorProto(dtype=1, tensor_shape=TensorShapeProto(unknown_rank=True)),
             "its shape is not fully defined",
         ),
@@ -162,6 +205,10 @@ def test_a_malformed_tensor_is_refused_by_its_alias(sent: TensorProto, reason: s
         decode(sent, "images")
 
     assert caught.value.message == f"tensor parsing error: images: {reason}"
+
+
+def test_an_array_of_the_highest_rank_is_read() -> None:
+    assert decode(proto(DataType.float, (1,) * MAX_RANK, float_val=[1]), "x").ndim == MAX_RANK
 
 
 @pytest.mark.parametrize("number", [11, 12, 13, 15, 16, 20, 21, 101])

@@ -147,6 +147,30 @@ def export_table(directory: Path) -> None:
     vocabulary.unlink()
 
 
+def export_unfilled_table(directory: Path) -> None:
+    """A table that the objects say how to fill, and the graph does not."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    class Table(tf.Module):
+        def __init__(self) -> None:
+            rows = np.array([[0, 10], [5, 20]], np.int64).T
+            initializer = tf.lookup.KeyValueTensorInitializer(*map(tf.constant, rows))
+            self.table = tf.lookup.StaticHashTable(initializer, -1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="id")])
+        def __call__(self, id):
+            return {"row": self.table.lookup(id)}
+
+    module = Table()
+    tf.saved_model.save(module, str(directory), signatures=module.__call__)
+    file = directory / "saved_model.pb"
+    saved_model = SavedModel.FromString(file.read_bytes())
+    del saved_model.meta_graphs[0].signature_def["__saved_model_init_op"]
+    del saved_model.meta_graphs[0].collection_def["saved_model_main_op"]
+    file.write_bytes(saved_model.SerializeToString())
+
+
 def export_counter(directory: Path) -> None:
     import tensorflow as tf
 
@@ -196,6 +220,7 @@ EXPORTERS: dict[str, Callable[[Path], None]] = {
     "keras_in_module": export_keras_in_module,
     "convolutions": export_convolutions,
     "table": export_table,
+    "unfilled_table": export_unfilled_table,
     "counter": export_counter,
     "many_signatures": export_many_signatures,
 }

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from modelserver.core.servable import ServableId
 from modelserver.core.storage_path import FileInfo, StoragePath
+from modelserver.errors import ServingError
 from modelserver.saved_model import platform
 from modelserver.saved_model.completeness import CompletenessCheck
 
@@ -52,6 +54,21 @@ def test_a_file_that_is_not_there_is_named(copy, list_files, model, name):
     missing = platform({}).missing_files(list_files(path))
 
     assert missing == [name]
+
+
+def test_an_index_is_needed_where_there_are_no_variables_because_the_model_does_not_load_without(
+    copy, list_files
+):
+    path = copy("many_signatures")
+    whole = list_files(path)
+    shutil.rmtree(path / "variables")
+    loader = platform({}).make_loader(ServableId("model", 1), whole)
+
+    missing = platform({}).missing_files(list_files(path))
+
+    assert missing == [INDEX]
+    with pytest.raises(ServingError):
+        loader.load()
 
 
 def test_a_graph_is_waited_for_before_the_rest(copy, list_files):

@@ -3,7 +3,6 @@
 import gc
 import logging
 import shutil
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
@@ -184,6 +183,21 @@ def test_a_signature_with_sparse_inputs_is_left_out_with_a_warning(load, export,
     assert "Signature sparse is not served" in caplog.text
 
 
+def test_a_signature_that_takes_one_tensor_twice_is_left_out_with_a_warning(
+    load, export, tmp_path, caplog
+):
+    path = shutil.copytree(export("tf1"), tmp_path / "1")
+    with edit_meta_graph(path) as meta_graph:
+        doubled = meta_graph.signature_def["doubled"]
+        doubled.CopyFrom(meta_graph.signature_def["serving_default"])
+        doubled.inputs["same"].CopyFrom(doubled.inputs["x"])
+
+    bundle = load(path)
+
+    assert list(bundle.signatures) == ["serving_default"]
+    assert "Signature doubled is not served: two of its inputs are one tensor" in caplog.text
+
+
 # Output filters
 
 
@@ -328,6 +342,14 @@ def test_a_failed_load_holds_nothing_while_its_error_is_shown(export, tmp_path, 
     assert isinstance(shown.value, NotFoundError)
 
 
+def test_the_bundle_keeps_signatures_and_tags_but_not_the_graph(load):
+    meta_graph = load("softmax").meta_graph_def
+
+    assert "serving_default" in meta_graph.signature_def
+    assert list(meta_graph.meta_info_def.tags) == ["serve"]
+    assert not meta_graph.HasField("graph_def")
+
+
 # Several at once
 
 
@@ -375,47 +397,6 @@ def test_models_load_at_the_same_time(export):
     assert all(loader.servable().signatures for loader in loaders)
     for loader in loaders:
         loader.unload()
-
-
-# Unloading
-
-
-@pytest.mark.parametrize("model", ["softmax", "keras_in_module"])
-def test_an_unloaded_model_cannot_be_called(export, model):
-    loader = SavedModelLoader(ID, str(export(model)), SavedModelOptions())
-    loader.load()
-    bundle = loader.servable()
-
-    loader.unload()
-
-    with pytest.raises(FailedPreconditionError, match="The model has been unloaded"):
-        bundle.predict("serving_default", {"images": images(1)}, ["scores"])
-    with pytest.raises(FailedPreconditionError, match="is not loaded"):
-        loader.servable()
-
-
-def test_unloading_frees_session_and_graph(export):
-    loader = SavedModelLoader(ID, str(export("softmax")), SavedModelOptions())
-    loader.load()
-    session = weakref.ref(loader.servable().session)
-    graph = weakref.ref(session().graph)
-
-    gc.disable()  # so that what is freed is freed by unloading
-    try:
-        loader.unload()
-    finally:
-        gc.enable()
-
-    assert session() is None
-    assert graph() is None
-
-
-def test_the_bundle_keeps_signatures_and_tags_but_not_the_graph(load):
-    meta_graph = load("softmax").meta_graph_def
-
-    assert "serving_default" in meta_graph.signature_def
-    assert list(meta_graph.meta_info_def.tags) == ["serve"]
-    assert not meta_graph.HasField("graph_def")
 
 
 # The log

@@ -48,6 +48,21 @@ def test_a_directory_that_was_not_listed_lacks_its_graph():
     assert platform({}).missing_files(StoragePath("/nowhere")) == ["saved_model.pb"]
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("assets/vocabulary.txt", True, id="asset"),
+        pytest.param("assets.extra/requests", True, id="extra asset"),
+        pytest.param("saved_model.pbtxt", True, id="graph in text form"),
+        pytest.param("saved_model.pb", False, id="graph"),
+        pytest.param("variables/variables.index", False, id="index"),
+        pytest.param("assets_of_another_kind.txt", False, id="not read"),
+    ],
+)
+def test_what_nothing_checks_must_settle(name, expected):
+    assert platform({}).must_settle(name) is expected
+
+
 def test_options_are_picked_by_name_and_unknown_ones_ignored():
     options = SavedModelOptions.from_mapping(
         {"saved_model_tags": "serve,gpu", "warmup_batch_sizes": [1, 8], "other": "ignored"}

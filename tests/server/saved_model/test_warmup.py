@@ -67,7 +67,8 @@ def test_a_failed_call_is_logged_and_the_next_signature_is_warmed_up(caplog):
     short, long = signature(shape=(1, 2), name="short"), signature(shape=(2, 2), name="long")
     predictor = FakePredictor(refuse_one_row, [short, long])
 
-    warm_up(predictor, [1])
+    failures = warm_up(predictor, [1])
 
+    assert failures == [InvalidArgumentError]
     assert [call.signature_name for call in predictor.calls] == ["short", "long"]
     assert "Warm-up of signature short stopped: too short" in caplog.text

@@ -31,7 +31,9 @@ def watching(
     missing: Callable[[StoragePath], list[str]] = missing_files,
     poll_wait_seconds: float = 1.0,
 ) -> MonitoredServable:
-    return MonitoredServable("m", "/base", missing, policy, poll_wait_seconds)
+    return MonitoredServable(
+        "m", "/base", missing, policy, poll_wait_seconds, lambda name: name.startswith("assets")
+    )
 
 
 def seeing(
@@ -283,7 +285,7 @@ def test_directories_that_are_no_numbers_are_warned_of_as_no_versions() -> None:
     assert decision.warnings == (NOT_FOUND_WARNING,)
 
 
-# Assets that were just written…
+# Files that must settle and were just written…
 
 
 def assets(*, age_seconds: float, tag: str = "a") -> Files:
@@ -354,10 +356,34 @@ def test_assets_never_wait_where_no_next_poll_is_to_come(poll_wait_seconds: floa
     assert aspired(decision) == [1]
 
 
-def test_files_other_than_assets_never_wait() -> None:
+def test_files_that_need_not_settle_never_wait() -> None:
     files = {"model": FileInfo(3, "a", WALL_TIME)}
 
     assert aspired(decide(watching(), seeing({"1": files}), PollState())) == [1]
+
+
+def test_every_file_must_settle_where_nothing_says_which() -> None:
+    servable = MonitoredServable("m", "/base", missing_files)
+    tree = {"1": {"model": FileInfo(3, "a", WALL_TIME - 0.5)}}
+
+    first = decide(servable, seeing(tree), PollState())
+    second = decide(servable, seeing(tree, now=NOW + 1.0), first.state)
+
+    assert first.held_back == {1: "waiting for upload: model (still changing)"}
+    assert aspired(second) == [1]
+
+
+def test_a_rule_for_settling_that_raises_holds_back_its_version_alone() -> None:
+    def refuse(name: str) -> bool:
+        raise ValueError("bad rule")
+
+    servable = MonitoredServable("m", "/base", missing_files, All(), must_settle=refuse)
+    tree = {"1": WHOLE, "2": {"model": FileInfo(3, "a", WALL_TIME)}}
+
+    decision = decide(servable, seeing(tree), PollState())
+
+    assert aspired(decision) == [1]
+    assert decision.held_back == {2: "ValueError: bad rule"}
 
 
 def test_assets_of_a_storage_in_which_files_appear_whole_never_wait() -> None:
@@ -394,3 +420,71 @@ def test_content_that_changed_is_emitted_under_another_revision() -> None:
     assert second.aspired is not None
     assert second.aspired[0].revision != first.aspired[0].revision
     assert second.aspired[0].data == StoragePath("/base/1", changed)
+
+
+# How often versions that stand are listed…
+
+
+def many(count: int, tag: str = "a") -> Files:
+    return {**WHOLE, **{f"part-{number}": FileInfo(1, tag) for number in range(count - 1)}}
+
+
+def listings(files: Files, times: range, *, state: PollState | None = None) -> list[int]:
+    """Poll at each of `times` (seconds after the first poll) and return those that list."""
+    servable = watching()
+    state = state or decide(servable, seeing({"1": files}), PollState()).state
+    listed = []
+    for seconds in times:
+        seen = seeing({"1": files}, now=NOW + seconds)
+
+        def read(directory: str, seconds: int = seconds, seen: Snapshot = seen) -> StoragePath:
+            listed.append(seconds)
+            return seen.read_version(directory)
+
+        state = decide(servable, replace(seen, read_version=read), state).state
+    return listed
+
+
+def test_a_version_of_few_files_is_listed_at_every_poll() -> None:
+    assert listings(many(999), range(1, 5)) == [1, 2, 3, 4]
+
+
+def test_a_version_of_many_files_pauses_a_second_for_each_thousand() -> None:
+    assert listings(many(5000), range(1, 13)) == [1, 6, 11]
+
+
+def test_no_version_pauses_for_more_than_half_a_minute() -> None:
+    assert listings(many(100_000), range(1, 35)) == [1, 31]
+
+
+def test_a_version_that_is_not_listed_again_yet_stands_as_it_was() -> None:
+    servable = watching()
+    state = decide(servable, seeing({"1": many(5000)}), PollState()).state
+    first = decide(servable, seeing({"1": many(5000)}, now=NOW + 1), state)
+
+    second = decide(servable, seeing({"1": many(5000, "b")}, now=NOW + 2), first.state)
+
+    assert second.aspired == first.aspired
+
+
+def test_what_has_changed_is_listed_again_at_the_next_poll() -> None:
+    servable = watching()
+    state = decide(servable, seeing({"1": many(5000)}), PollState()).state
+    changed = decide(servable, seeing({"1": many(5000, "b")}, now=NOW + 1), state)
+
+    listed = listings(many(5000, "b"), range(2, 9), state=changed.state)
+
+    assert changed.aspired is not None
+    assert changed.aspired[0].revision == revision_of(many(5000, "b"))
+    assert listed == [2, 7]
+
+
+def test_a_number_that_has_moved_to_another_directory_is_listed_at_once() -> None:
+    servable = watching()
+    state = decide(servable, seeing({"1": many(5000)}), PollState()).state
+    state = decide(servable, seeing({"1": many(5000)}, now=NOW + 1), state).state
+
+    decision = decide(servable, seeing({"001": many(5000)}, now=NOW + 2), state)
+
+    assert decision.aspired is not None
+    assert decision.aspired[0].data == StoragePath("/base/001", many(5000))

@@ -6,23 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from modelserver.core.storage_path import StoragePath
 from modelserver.errors import FailedPreconditionError, NotFoundError, UnavailableError
+from modelserver.sources import All, MonitoredServable
+from modelserver.sources.decision import PollState, Snapshot, decide
 from modelserver.sources.storage.file_system import FileSystemStorage
 
 
 @pytest.fixture
 def storage() -> FileSystemStorage:
     return FileSystemStorage()
-
-
-def test_a_link_to_a_directory_counts_as_a_version(
-    storage: FileSystemStorage, tmp_path: Path
-) -> None:
-    (tmp_path / "exports" / "a").mkdir(parents=True)
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "1").symlink_to(tmp_path / "exports" / "a")
-
-    assert storage.list_versions(str(tmp_path / "base")) == ["1"]
 
 
 def test_links_are_followed_inside_a_version(storage: FileSystemStorage, tmp_path: Path) -> None:
@@ -73,14 +66,6 @@ def test_a_files_time_of_change_is_told(storage: FileSystemStorage, tmp_path: Pa
     assert storage.list_files(str(tmp_path / "1"))["model"].modified == 1234.5
 
 
-def test_a_base_path_that_is_a_file_is_refused(storage: FileSystemStorage, tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-
-    with pytest.raises(FailedPreconditionError, match=f"^{file}; Not a directory$"):
-        storage.list_versions(str(file))
-
-
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
@@ -102,7 +87,7 @@ def test_errors_of_the_operating_system_are_put_into_domain_words(
         storage.list_versions("/models/m")
 
 
-def test_a_child_that_cannot_be_looked_at_fails_the_listing_instead_of_seeming_gone(
+def test_a_child_that_cannot_be_looked_at_is_named_instead_of_seeming_gone(
     storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class StaleEntry:
@@ -117,5 +102,24 @@ def test_a_child_that_cannot_be_looked_at_fails_the_listing_instead_of_seeming_g
 
     monkeypatch.setattr(os, "scandir", scan)
 
-    with pytest.raises(UnavailableError, match=r"^/models/m/1; Stale file handle$"):
-        storage.list_versions("/models/m")
+    assert storage.list_versions("/models/m") == ["1"]
+
+
+def test_a_link_that_cannot_be_followed_costs_its_version_alone(
+    storage: FileSystemStorage, tmp_path: Path
+) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").symlink_to("x" * 300)
+    (tmp_path / "notes").symlink_to("x" * 300)
+    servable = MonitoredServable("m", str(tmp_path), lambda _: [], All())
+
+    def read_version(name: str) -> StoragePath:
+        path = servable.path_of(name)
+        return storage.fetch(path, storage.list_files(path))
+
+    snapshot = Snapshot(storage.list_versions(str(tmp_path)), read_version, 0.0, 0.0)
+    decision = decide(servable, snapshot, PollState())
+
+    assert decision.aspired is not None
+    assert [data.id.version for data in decision.aspired] == [1]
+    assert decision.held_back == {2: f"{tmp_path}/2; File name too long"}

@@ -139,7 +139,10 @@ def test_held_back_versions_are_reported_at_each_poll(scene: Scene) -> None:
     scene.storage.write("/a/2/model")
     scene.clock.advance(1.0)
 
-    assert first == {2: "waiting for upload: model"}
+    second = scene.ear.next_held_back("a")
+    scene.clock.advance(1.0)
+
+    assert first == second == {2: "waiting for upload: model"}
     assert scene.ear.next_held_back("a") == {}
 
 
@@ -379,7 +382,9 @@ def test_stop_leaves_a_hanging_poll_behind(scene: Scene) -> None:
 
 
 def test_it_follows_an_export_being_copied_into_a_folder(scene: Scene, tmp_path: Path) -> None:
-    watched = MonitoredServable("a", str(tmp_path), missing_files)
+    watched = MonitoredServable(
+        "a", str(tmp_path), missing_files, must_settle=lambda name: name != "model"
+    )
     (tmp_path / "00000001").mkdir()
     (tmp_path / "00000001" / "model").write_text("one")
     scene.start(watched, storage=FileSystemStorage())

@@ -3,9 +3,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from modelserver.core.servable import ServableData
+from modelserver.core.monitor import ServableStateMonitor
+from modelserver.core.servable import ServableData, ServableId, ServableRequest
+from modelserver.core.state import ManagerState, ServableState
 from modelserver.core.storage_path import StoragePath
-from modelserver.errors import UnavailableError
+from modelserver.errors import NotFoundError, UnavailableError
 from modelserver.sources.monitored_servable import MonitoredServable
 from modelserver.sources.watch import ServableWatch, WatchContext
 from modelserver.testing.clock import ManualClock
@@ -55,11 +57,43 @@ def test_each_poll_states_the_whole_list_and_everything_held_back(scene: Scene) 
     scene.watch.poll()
     scene.storage.write("/base/2/part")
     scene.watch.poll()
-    scene.storage.write("/base/2/model")
+    scene.storage.write("/base/3/part")
     scene.watch.poll()
 
-    assert scene.emitted == [[1], [1], [2]]
-    assert scene.held_back == [{}, {2: "waiting for upload: model"}, {}]
+    waiting = "waiting for upload: model"
+    assert scene.emitted == [[1], [1], [1]]
+    assert scene.held_back == [{}, {2: waiting}, {3: waiting, 2: waiting}]
+
+
+def test_a_version_that_is_emitted_is_reported_as_held_back_once_more(scene: Scene) -> None:
+    scene.storage.write("/base/2/part")
+    scene.watch.poll()
+    scene.storage.write("/base/2/model")
+    scene.watch.poll()
+    scene.watch.poll()
+
+    waiting = "waiting for upload: model"
+    assert scene.emitted == [[2], [2]]
+    assert scene.held_back == [{2: waiting}, {2: waiting}, {}]
+
+
+def test_no_moment_passes_in_which_a_version_let_go_is_unknown_to_the_monitor() -> None:
+    storage, monitor = MemoryStorage(), ServableStateMonitor()
+    servable = MonitoredServable("m", "/base", missing_files)
+    context = WatchContext(
+        storage, ManualClock(), lambda name, versions: None, monitor.report_held_back, True
+    )
+    watch = ServableWatch(servable, context)
+    failed = ServableState(ServableId("m", 1), ManagerState.END, NotFoundError("bad"))
+    monitor.publish(failed)
+    storage.write("/base/2/part")
+    watch.poll()
+
+    storage.write("/base/2/model")
+    watch.poll()  # and the target has not said START yet
+    result = monitor.wait_until_reached([ServableRequest.latest("m")], timeout=0.0)
+
+    assert not result.failed
 
 
 def test_a_missing_base_path_is_an_error_in_the_words_of_the_reference(
