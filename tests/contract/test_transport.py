@@ -80,8 +80,9 @@ class GrpcClient:
         try:
             response = HealthStub(self._channel).Check(HealthCheckRequest(service=service))
         except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.NOT_FOUND
-            return None
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
         return response.status == HealthCheckResponse.SERVING
 
     def close(self) -> None:

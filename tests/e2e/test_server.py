@@ -383,6 +383,9 @@ class Hanging:
     def missing_files(self, path):
         return []
 
+    def must_settle(self, name):
+        return False
+
     def make_loader(self, id, path):
         return self
 
@@ -410,6 +413,14 @@ def test_a_platform_that_cannot_be_imported_is_one_line(install_platform):
     assert result.returncode == 1
     expected = "modelserver: Platform 'broken' (broken_platform:platform) cannot be used: "
     assert result.stderr.startswith(expected)
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_platform_that_lacks_a_method_is_one_line(install_platform):
+    result = run("--port=18503", install_platform("half", "platform = dict"))
+
+    assert result.returncode == 1
+    assert "Platform 'half' (half_platform:platform) has no missing_files" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

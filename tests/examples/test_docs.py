@@ -4,10 +4,13 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from modelserver import flags
 from modelserver.config import read_batching_parameters, read_models
+from modelserver.testing.serving import serve_in_memory
+from plugins.linear_model import LinearModel
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "examples" / "plugins"
@@ -91,3 +94,17 @@ def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if not target.startswith("http"):
             assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_servable_shown_is_served_in_memory():
+    weights, bias = np.ones((2, 1), np.float32), np.zeros(1, np.float32)
+    x = np.array([[3.0, 4.0]], np.float32)
+
+    with serve_in_memory({"m": LinearModel(weights, bias)}) as client:
+        answer = client.predict("m", {"x": x})
+
+    assert answer["y"].tolist() == [[7.0]]
+    assert (
+        'with serve_in_memory({"m": LinearModel(weights, bias)}) as client:'
+        in (ROOT / "docs" / "plugins.md").read_text()
+    )

@@ -10,6 +10,8 @@ from modelserver.inference import Platform
 
 GROUP = "modelserver.platforms"
 
+_METHODS = ("missing_files", "must_settle", "make_loader")
+
 
 def make_platforms(names: Iterable[str], options: Mapping[str, object]) -> dict[str, Platform]:
     """Make each named platform once, with `options`.
@@ -44,4 +46,8 @@ def _load(point: EntryPoint, options: Mapping[str, object]) -> Platform:
     except Exception as error:  # whatever a plug-in's import raises
         message = f"Platform {point.name!r} ({point.value}) cannot be used: {error!r}"
         raise FailedPreconditionError(message) from error
+    for method in _METHODS:
+        if not callable(getattr(platform, method, None)):
+            message = f"Platform {point.name!r} ({point.value}) has no {method}; see Platform"
+            raise FailedPreconditionError(message)
     return platform
