@@ -51,11 +51,14 @@ class AspiredVersionsManager:
     Contracts, for sources (all methods are thread-safe):
 
     - OMISSION UNLOADS. A version left out of the newest list of its name is unloaded, as the policy
-    sees fit. - THE LAST SET WINS. Lists are idempotent and handled asynchronously; of several
-    pending for a name only the newest counts. - NOTHING UNLOADS UNASKED. A version that is aspired
-    stays. - NAMES ARE INDEPENDENT, and so are versions: a long request delays the unload of its own
-    version, nothing else. - ONE LIFE. `load` and `unload` of a Loader never overlap; each
-    successful load is unloaded once.
+      sees fit.
+    - THE LAST SET WINS. Lists are idempotent and handled asynchronously; of several pending for a
+      name only the newest counts.
+    - NOTHING UNLOADS UNASKED. A version that is aspired stays.
+    - NAMES ARE INDEPENDENT, and so are versions: a long request delays the unload of its own
+      version, nothing else.
+    - ONE LIFE. `load` and `unload` of a Loader never overlap; each successful load is unloaded
+      once.
 
     One manager thread runs `step` whenever something happened: a list came, a load or unload ended,
     a last handle was released, a retry is due. There is no tick. Without `start`, call `step`
@@ -103,8 +106,8 @@ class AspiredVersionsManager:
         the manager's Target.
 
         Raises:
-            InvalidArgumentError: an id of another name, or a version that is listed twice. The old
-            list stands.
+            InvalidArgumentError: an id of another name, a version that is no whole number or is
+                listed twice. The old list stands.
 
         """
         by_version = {data.id.version: data for data in versions}

@@ -26,11 +26,11 @@ MAX_ENDED_VERSIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class WaitResult:
-    """What `wait_until_reached` found: `states` of the awaited requests, and which of them did not
-    reach the goal.
+    """What `wait_until_reached` found.
 
-    A request whose versions all ended first is in `failed`; one that is neither there nor ended
-    when time ran out is in `pending`.
+    `reached` has the requests that got to the goal, with the version that did; `failed` those whose
+    versions all ended first, with the state of the highest; `pending` those that were neither there
+    nor ended when time ran out.
     """
 
     reached: Mapping[ServableRequest, ServableId]

@@ -29,8 +29,8 @@ class ServableData(Generic[DataT]):
 
     `data` is small: a storage path, a `Loader`. `error` set means that the version is aspired but
     cannot be had; the manager publishes it as END with that error. `revision` identifies the
-    content where the source can tell: a version that failed to load and comes again under another
-    revision was still being written, and is tried again at once.
+    content where the source can tell: a version that failed to load, and comes twice in a row under
+    one other revision, was still being written, and is tried again at once.
     """
 
     id: ServableId

@@ -1,7 +1,6 @@
 """Source, Target and SourceAdapter: how the aspired versions flow from discovery to the manager.
 
-    source ──(ServableData[StoragePath])──▶ SourceAdapter ──(ServableData[Loader])──▶
-    manager.set_aspired_versions
+    source ──ServableData[StoragePath]──▶ SourceAdapter ──ServableData[Loader]──▶ manager
 
 A Target is any callable `target(name, versions)`. Each call carries the *complete* list of versions
 aspired for that one name: a version left out is asked to be unloaded. Calls are idempotent, and
@@ -45,10 +44,9 @@ def connect(source: Source[DataT], target: "Target[DataT]") -> None:
 
 
 class SourceAdapter(Generic[InT, OutT]):
-    """A Target of one kind of data and a Source of another, around a function `convert(id, data) ->
-    data`.
+    """A Target of one kind of data and a Source of another, around a function.
 
-    `convert` is called from the upstream source's thread, must be quick (it builds Loaders, it does
+    `convert(id, data)` returns the data to pass on. It is called from the upstream source's thread, must be quick (it builds Loaders, it does
     not load), and may raise: that version alone goes on as an error. Errors from upstream pass
     through.
     """
@@ -64,9 +62,7 @@ class SourceAdapter(Generic[InT, OutT]):
     def __call__(self, name: str, versions: Sequence[ServableData[InT]]) -> None:
         """Receive the aspired list of `name` from upstream and pass the converted list on."""
         if self._callback is None:
-            _log.warning(
-                "Dropping aspired versions of %s: this SourceAdapter has no target yet", name
-            )
+            _log.warning("Dropping versions of %s: this SourceAdapter has no target yet", name)
             return
         self._callback(name, [self._adapt(version) for version in versions])
 
