@@ -1,7 +1,6 @@
 """A Source of your own: the versions to serve are listed in a JSON file that a release job writes.
 
-    {"mnist": {"1": "/exports/mnist/1", "2": "/exports/mnist/2"}, "vocabulary": {"7":
-    "/exports/vocabulary/7"}}
+    {"mnist": {"1": "/exports/mnist/1", "2": "/exports/mnist/2"}, "words": {"7": "/exports/w/7"}}
 
 Writing the file is deploying: what is in it is served, what is taken out of it is unloaded.
 """

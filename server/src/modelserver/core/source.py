@@ -46,9 +46,9 @@ def connect(source: Source[DataT], target: "Target[DataT]") -> None:
 class SourceAdapter(Generic[InT, OutT]):
     """A Target of one kind of data and a Source of another, around a function.
 
-    `convert(id, data)` returns the data to pass on. It is called from the upstream source's thread, must be quick (it builds Loaders, it does
-    not load), and may raise: that version alone goes on as an error. Errors from upstream pass
-    through.
+    `convert(id, data)` returns the data to pass on. It is called from the upstream source's thread,
+    must be quick (it builds Loaders, it does not load), and may raise: that version alone goes on
+    as an error. Errors from upstream pass through.
     """
 
     def __init__(self, convert: Callable[[ServableId, InT], OutT]) -> None:
