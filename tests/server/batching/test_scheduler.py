@@ -3,10 +3,9 @@
 import asyncio
 import gc
 import logging
-import queue
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -14,7 +13,6 @@ from modelserver.batching import (
     BasicBatchScheduler,
     Batch,
     BatchOptions,
-    BatchTask,
     ScheduledQueue,
     SharedBatchScheduler,
 )
@@ -26,51 +24,11 @@ from modelserver.errors import (
     ServingError,
     UnavailableError,
 )
+from modelserver.testing.batching import BatchRecorder, FakeTask
 from modelserver.testing.clock import ManualClock
 
 AT_ONCE = BatchOptions(max_batch_size=4, batch_timeout_micros=0, max_enqueued_batches=100)
 AFTER_10_MS = BatchOptions(max_batch_size=4, batch_timeout_micros=10_000)
-
-
-class Task(BatchTask):
-    """Tells its queue of `answers` when it failed."""
-
-    def __init__(
-        self,
-        name: str = "",
-        size: int = 1,
-        deadline: float | None = None,
-        shape: Hashable = None,
-    ) -> None:
-        super().__init__(size, deadline, shape)
-        self.name = name
-        self.errors: queue.SimpleQueue[ServingError] = queue.SimpleQueue()
-
-    def fail(self, error: ServingError) -> None:
-        self.errors.put(error)
-
-    def wait_for_error(self) -> ServingError:
-        return self.errors.get(timeout=30)
-
-
-class Runner:
-    """Records the batches that it is given. With `blocks`, each waits until `finish`."""
-
-    def __init__(self, *, blocks: bool = False) -> None:
-        self.batches: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-        self._may_finish = threading.Event()
-        if not blocks:
-            self._may_finish.set()
-
-    def __call__(self, batch: Batch[Task]) -> None:
-        self.batches.put([task.name for task in batch])
-        assert self._may_finish.wait(30)
-
-    def next_batch(self) -> list[str]:
-        return self.batches.get(timeout=30)
-
-    def finish(self) -> None:
-        self._may_finish.set()
 
 
 @pytest.fixture
@@ -97,10 +55,10 @@ def scheduler(make_scheduler: Callable[[int], SharedBatchScheduler]) -> SharedBa
     return make_scheduler(1)
 
 
-def occupy(scheduler: SharedBatchScheduler) -> Runner:
+def occupy(scheduler: SharedBatchScheduler) -> BatchRecorder:
     """Keep one thread busy until `finish`."""
-    runner = Runner(blocks=True)
-    scheduler.add_queue(AT_ONCE, runner).schedule(Task("busy"))
+    runner = BatchRecorder(blocks=True)
+    scheduler.add_queue(AT_ONCE, runner).schedule(FakeTask("busy"))
     assert runner.next_batch() == ["busy"]
     return runner
 
@@ -109,10 +67,10 @@ def occupy(scheduler: SharedBatchScheduler) -> Runner:
 
 
 def test_a_task_without_timeout_is_run_at_once(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     scheduled = scheduler.add_queue(AT_ONCE, runner)
 
-    scheduled.schedule(Task("a"))
+    scheduled.schedule(FakeTask("a"))
 
     assert runner.next_batch() == ["a"]
 
@@ -120,11 +78,11 @@ def test_a_task_without_timeout_is_run_at_once(scheduler: SharedBatchScheduler) 
 def test_what_comes_while_all_threads_are_busy_shares_a_batch(
     scheduler: SharedBatchScheduler,
 ) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     scheduled = scheduler.add_queue(AT_ONCE, runner)
     busy = occupy(scheduler)
     for name in "abcdef":
-        scheduled.schedule(Task(name))
+        scheduled.schedule(FakeTask(name))
 
     busy.finish()
 
@@ -133,11 +91,11 @@ def test_what_comes_while_all_threads_are_busy_shares_a_batch(
 
 
 def test_a_batch_waits_for_its_timeout(scheduler: SharedBatchScheduler, clock: ManualClock) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     scheduled = scheduler.add_queue(AFTER_10_MS, runner)
-    scheduled.schedule(Task("a"))
+    scheduled.schedule(FakeTask("a"))
     clock.advance(0.009)
-    scheduled.schedule(Task("b"))
+    scheduled.schedule(FakeTask("b"))
 
     clock.advance(0.001)
 
@@ -145,11 +103,11 @@ def test_a_batch_waits_for_its_timeout(scheduler: SharedBatchScheduler, clock: M
 
 
 def test_a_full_batch_does_not_wait(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     scheduled = scheduler.add_queue(AFTER_10_MS, runner)
 
     for name in "abcd":
-        scheduled.schedule(Task(name))
+        scheduled.schedule(FakeTask(name))
 
     assert runner.next_batch() == ["a", "b", "c", "d"]
 
@@ -158,12 +116,12 @@ def test_each_of_several_waiting_batches_is_run_at_its_own_time(
     make_scheduler: Callable[[int], SharedBatchScheduler], clock: ManualClock
 ) -> None:
     scheduler = make_scheduler(2)
-    slow, fast = Runner(), Runner()
+    slow, fast = BatchRecorder(), BatchRecorder()
     slow_queue = scheduler.add_queue(BatchOptions(batch_timeout_micros=20_000_000), slow)
     fast_queue = scheduler.add_queue(BatchOptions(batch_timeout_micros=5_000_000), fast)
 
-    slow_queue.schedule(Task("slow"))
-    fast_queue.schedule(Task("fast"))
+    slow_queue.schedule(FakeTask("slow"))
+    fast_queue.schedule(FakeTask("fast"))
     clock.advance(5)
     first = fast.next_batch()
     has_slow_run = not slow.batches.empty()
@@ -178,26 +136,26 @@ def test_each_of_several_waiting_batches_is_run_at_its_own_time(
 
 
 def test_batches_run_at_their_timeouts_one_after_the_other() -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     with SharedBatchScheduler(1) as scheduler:
         scheduled = scheduler.add_queue(BatchOptions(batch_timeout_micros=100), runner)
         batches = []
 
         for name in ("a", "b", "c"):
-            scheduled.schedule(Task(name))
+            scheduled.schedule(FakeTask(name))
             batches.append(runner.next_batch())
 
     assert batches == [["a"], ["b"], ["c"]]
 
 
 def test_a_batch_runs_at_its_timeout_though_the_thread_that_watched_the_time_is_busy() -> None:
-    first, second = Runner(blocks=True), Runner()
+    first, second = BatchRecorder(blocks=True), BatchRecorder()
     with SharedBatchScheduler(2) as scheduler:
         sooner = scheduler.add_queue(BatchOptions(batch_timeout_micros=1000), first)
         later = scheduler.add_queue(BatchOptions(batch_timeout_micros=2000), second)
 
-        sooner.schedule(Task("sooner"))
-        later.schedule(Task("later"))
+        sooner.schedule(FakeTask("sooner"))
+        later.schedule(FakeTask("later"))
 
         assert first.next_batch() == ["sooner"]
         assert second.next_batch() == ["later"]
@@ -205,17 +163,17 @@ def test_a_batch_runs_at_its_timeout_though_the_thread_that_watched_the_time_is_
 
 
 def test_a_batch_that_is_due_does_not_wait_for_one_that_is_not() -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     one_hour = BatchOptions(max_batch_size=2, batch_timeout_micros=3_600_000_000)
     with SharedBatchScheduler(1) as scheduler:
         patient = scheduler.add_queue(one_hour, runner)
-        patient.schedule(Task("half of a batch"))
+        patient.schedule(FakeTask("half of a batch"))
         filled = scheduler.add_queue(one_hour, runner)
 
-        filled.schedule(Task("a"))
-        filled.schedule(Task("b"))
+        filled.schedule(FakeTask("a"))
+        filled.schedule(FakeTask("b"))
         full = runner.next_batch()
-        scheduler.add_queue(AT_ONCE, runner).schedule(Task("c"))
+        scheduler.add_queue(AT_ONCE, runner).schedule(FakeTask("c"))
         without_timeout = runner.next_batch()
 
     assert full == ["a", "b"]
@@ -223,14 +181,14 @@ def test_a_batch_that_is_due_does_not_wait_for_one_that_is_not() -> None:
 
 
 def test_queues_take_turns(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     one_row = BatchOptions(max_batch_size=1, batch_timeout_micros=0)
     first, second = scheduler.add_queue(one_row, runner), scheduler.add_queue(one_row, runner)
     busy = occupy(scheduler)
     for name in ("a1", "a2", "a3"):
-        first.schedule(Task(name))
+        first.schedule(FakeTask(name))
     for name in ("b1", "b2", "b3"):
-        second.schedule(Task(name))
+        second.schedule(FakeTask(name))
 
     busy.finish()
 
@@ -244,10 +202,10 @@ def test_as_many_batches_as_threads_run_at_once(
     scheduler = make_scheduler(3)
     together = threading.Barrier(4)
     one_row = BatchOptions(max_batch_size=1, batch_timeout_micros=0)
-    scheduled: ScheduledQueue[Task] = scheduler.add_queue(one_row, lambda _: ignore(together))
+    scheduled: ScheduledQueue[FakeTask] = scheduler.add_queue(one_row, lambda _: ignore(together))
 
     for _ in range(3):
-        scheduled.schedule(Task())
+        scheduled.schedule(FakeTask())
 
     together.wait(30)  # passes once all three batches are there too
 
@@ -262,13 +220,13 @@ def test_every_task_of_many_threads_is_run_once(
     scheduler = make_scheduler(2)
     ran: list[str] = []
     limits = BatchOptions(max_batch_size=7, batch_timeout_micros=0, max_enqueued_batches=10_000)
-    scheduled: ScheduledQueue[Task] = scheduler.add_queue(
+    scheduled: ScheduledQueue[FakeTask] = scheduler.add_queue(
         limits, lambda batch: ran.extend(task.name for task in batch)
     )
 
     def schedule_some(number: int) -> None:
         for other in range(200):
-            scheduled.schedule(Task(f"{number}.{other}", shape=other % 3))
+            scheduled.schedule(FakeTask(f"{number}.{other}", shape=other % 3))
 
     clients = [threading.Thread(target=schedule_some, args=[number]) for number in range(4)]
     for client in clients:
@@ -281,13 +239,13 @@ def test_every_task_of_many_threads_is_run_once(
 
 
 def test_a_batch_may_schedule_further_tasks(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     second = scheduler.add_queue(AT_ONCE, runner)
-    first: ScheduledQueue[Task] = scheduler.add_queue(
-        AT_ONCE, lambda _: second.schedule(Task("second"))
+    first: ScheduledQueue[FakeTask] = scheduler.add_queue(
+        AT_ONCE, lambda _: second.schedule(FakeTask("second"))
     )
 
-    first.schedule(Task("first"))
+    first.schedule(FakeTask("first"))
 
     assert runner.next_batch() == ["second"]
 
@@ -295,8 +253,8 @@ def test_a_batch_may_schedule_further_tasks(scheduler: SharedBatchScheduler) -> 
 def test_no_task_is_kept_alive_after_its_run_not_even_as_garbage(
     scheduler: SharedBatchScheduler,
 ) -> None:
-    scheduled = scheduler.add_queue(AT_ONCE, Runner())
-    task = Task()
+    scheduled = scheduler.add_queue(AT_ONCE, BatchRecorder())
+    task = FakeTask()
     is_alive = weakref.ref(task)
     gc.disable()  # a cycle would be found only later, and hold the data until then
     try:
@@ -317,15 +275,15 @@ def test_a_full_queue_answers_unavailable_and_does_not_disturb_others(
     scheduler: SharedBatchScheduler,
 ) -> None:
     small = BatchOptions(max_batch_size=1, batch_timeout_micros=0, max_enqueued_batches=1)
-    runner, other_runner = Runner(), Runner()
+    runner, other_runner = BatchRecorder(), BatchRecorder()
     scheduled, other = scheduler.add_queue(small, runner), scheduler.add_queue(small, other_runner)
     busy = occupy(scheduler)
-    scheduled.schedule(Task("first"))
-    refused = Task("refused")
+    scheduled.schedule(FakeTask("first"))
+    refused = FakeTask("refused")
 
     with pytest.raises(UnavailableError, match="is full"):
         scheduled.schedule(refused)
-    other.schedule(Task("other"))
+    other.schedule(FakeTask("other"))
     busy.finish()
 
     assert runner.next_batch() == ["first"]
@@ -337,10 +295,10 @@ def test_the_queue_counts_what_waits_and_what_it_has_room_for(
     scheduler: SharedBatchScheduler,
 ) -> None:
     scheduled = scheduler.add_queue(
-        BatchOptions(max_batch_size=4, max_enqueued_batches=2), Runner()
+        BatchOptions(max_batch_size=4, max_enqueued_batches=2), BatchRecorder()
     )
 
-    scheduled.schedule(Task(size=3))
+    scheduled.schedule(FakeTask(size=3))
 
     assert scheduled.num_enqueued_tasks() == 1
     assert scheduled.scheduling_capacity() == 5
@@ -362,11 +320,11 @@ class Panic(BaseException):
 def test_the_tasks_of_a_batch_that_raises_are_told(
     scheduler: SharedBatchScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def break_down(_: Batch[Task]) -> None:
+    def break_down(_: Batch[FakeTask]) -> None:
         raise RuntimeError("no more memory in the toaster")
 
-    scheduled: ScheduledQueue[Task] = scheduler.add_queue(AFTER_10_MS, break_down)
-    tasks = [Task(name) for name in "abcd"]
+    scheduled: ScheduledQueue[FakeTask] = scheduler.add_queue(AFTER_10_MS, break_down)
+    tasks = [FakeTask(name) for name in "abcd"]
     with caplog.at_level(logging.ERROR):
         for task in tasks:
             scheduled.schedule(task)
@@ -383,18 +341,18 @@ def test_the_tasks_of_a_batch_that_raises_are_told(
 def test_a_batch_costs_no_thread_whatever_it_raises(
     scheduler: SharedBatchScheduler, error: BaseException
 ) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
 
-    def break_down(_: Batch[Task]) -> None:
+    def break_down(_: Batch[FakeTask]) -> None:
         raise error
 
-    broken: ScheduledQueue[Task] = scheduler.add_queue(AT_ONCE, break_down)
+    broken: ScheduledQueue[FakeTask] = scheduler.add_queue(AT_ONCE, break_down)
     healthy = scheduler.add_queue(AT_ONCE, runner)
-    task = Task()
+    task = FakeTask()
     broken.schedule(task)
     refusal = task.wait_for_error()
 
-    healthy.schedule(Task("healthy"))
+    healthy.schedule(FakeTask("healthy"))
 
     assert isinstance(refusal, InternalError)
     assert runner.next_batch() == ["healthy"]
@@ -405,12 +363,12 @@ def test_a_batch_costs_no_thread_whatever_it_raises(
 def test_a_task_that_cannot_take_its_error_keeps_nobody_from_theirs(
     scheduler: SharedBatchScheduler, clock: ManualClock, complaint: BaseException
 ) -> None:
-    class Deaf(Task):
+    class Deaf(FakeTask):
         def fail(self, error: ServingError) -> None:
             raise complaint
 
-    scheduled = scheduler.add_queue(AFTER_10_MS, Runner())
-    task = Task(deadline=clock.monotonic() + 0.001)
+    scheduled = scheduler.add_queue(AFTER_10_MS, BatchRecorder())
+    task = FakeTask(deadline=clock.monotonic() + 0.001)
     scheduled.schedule(Deaf(deadline=clock.monotonic() + 0.001))
     scheduled.schedule(task)
 
@@ -423,22 +381,22 @@ def test_a_task_that_cannot_take_its_error_keeps_nobody_from_theirs(
 
 
 def test_a_basic_scheduler_batches_and_stops() -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     with BasicBatchScheduler(AFTER_10_MS, runner, num_batch_threads=1) as basic:
         for name in "abcd":
-            basic.schedule(Task(name))
+            basic.schedule(FakeTask(name))
 
         assert runner.next_batch() == ["a", "b", "c", "d"]
 
     assert basic.stop(timeout=30)
     with pytest.raises(UnavailableError):
-        basic.schedule(Task())
+        basic.schedule(FakeTask())
 
 
 def test_a_basic_scheduler_cancels_and_counts(clock: ManualClock) -> None:
     limits = BatchOptions(max_batch_size=4, max_enqueued_batches=2)
-    with BasicBatchScheduler(limits, Runner(), num_batch_threads=1, clock=clock) as basic:
-        task = Task()
+    with BasicBatchScheduler(limits, BatchRecorder(), num_batch_threads=1, clock=clock) as basic:
+        task = FakeTask()
         basic.schedule(task)
 
         waiting = (basic.num_enqueued_tasks(), basic.scheduling_capacity())
@@ -451,7 +409,7 @@ def test_a_basic_scheduler_cancels_and_counts(clock: ManualClock) -> None:
 
 
 def test_a_basic_scheduler_splits_large_tasks() -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     limits = BatchOptions(
         max_batch_size=8,
         batch_timeout_micros=0,
@@ -459,11 +417,11 @@ def test_a_basic_scheduler_splits_large_tasks() -> None:
         max_execution_batch_size=4,
     )
 
-    def split(task: Task, first_size: int, max_size: int) -> list[Task]:
+    def split(task: FakeTask, first_size: int, max_size: int) -> list[FakeTask]:
         assert (first_size, max_size) == (4, 4)
-        return [Task(f"{task.name}1", 4), Task(f"{task.name}2", 2)]
+        return [FakeTask(f"{task.name}1", 4), FakeTask(f"{task.name}2", 2)]
 
     with BasicBatchScheduler(limits, runner, num_batch_threads=1, split=split) as basic:
-        basic.schedule(Task("a", size=6))
+        basic.schedule(FakeTask("a", size=6))
 
         assert [runner.next_batch(), runner.next_batch()] == [["a1"], ["a2"]]

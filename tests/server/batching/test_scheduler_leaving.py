@@ -6,52 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelserver.batching import Batch, BatchOptions, BatchTask, SharedBatchScheduler
+from modelserver.batching import BatchOptions, SharedBatchScheduler
 from modelserver.errors import (
     CancelledError,
     DeadlineExceededError,
-    ServingError,
     UnavailableError,
 )
+from modelserver.testing.batching import BatchRecorder, FakeTask
 from modelserver.testing.clock import ManualClock
 
 AT_ONCE = BatchOptions(max_batch_size=4, batch_timeout_micros=0, max_enqueued_batches=100)
 AFTER_10_MS = BatchOptions(max_batch_size=4, batch_timeout_micros=10_000)
-
-
-class Task(BatchTask):
-    """Remembers by which error it was told."""
-
-    def __init__(self, name: str = "", deadline: float | None = None) -> None:
-        super().__init__(deadline=deadline)
-        self.name = name
-        self.errors: queue.SimpleQueue[ServingError] = queue.SimpleQueue()
-
-    def fail(self, error: ServingError) -> None:
-        self.errors.put(error)
-
-    def wait_for_error(self) -> ServingError:
-        return self.errors.get(timeout=30)
-
-
-class Runner:
-    """Records the batches that it is given. With `blocks`, each waits until `finish`."""
-
-    def __init__(self, *, blocks: bool = False) -> None:
-        self.batches: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-        self._may_finish = threading.Event()
-        if not blocks:
-            self._may_finish.set()
-
-    def __call__(self, batch: Batch[Task]) -> None:
-        self.batches.put([task.name for task in batch])
-        assert self._may_finish.wait(30)
-
-    def next_batch(self) -> list[str]:
-        return self.batches.get(timeout=30)
-
-    def finish(self) -> None:
-        self._may_finish.set()
 
 
 @pytest.fixture
@@ -66,10 +31,10 @@ def scheduler(clock: ManualClock) -> Iterator[SharedBatchScheduler]:
         yield scheduler
 
 
-def occupy(scheduler: SharedBatchScheduler) -> Runner:
+def occupy(scheduler: SharedBatchScheduler) -> BatchRecorder:
     """Keep the thread busy until `finish`."""
-    runner = Runner(blocks=True)
-    scheduler.add_queue(AT_ONCE, runner).schedule(Task("busy"))
+    runner = BatchRecorder(blocks=True)
+    scheduler.add_queue(AT_ONCE, runner).schedule(FakeTask("busy"))
     assert runner.next_batch() == ["busy"]
     return runner
 
@@ -80,12 +45,12 @@ def occupy(scheduler: SharedBatchScheduler) -> Runner:
 def test_a_task_expires_at_its_deadline_though_all_threads_are_busy(
     scheduler: SharedBatchScheduler, clock: ManualClock
 ) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     scheduled = scheduler.add_queue(AT_ONCE, runner)
     busy = occupy(scheduler)
-    task = Task("late", deadline=clock.monotonic() + 1)
+    task = FakeTask("late", deadline=clock.monotonic() + 1)
     scheduled.schedule(task)
-    scheduled.schedule(Task("patient"))
+    scheduled.schedule(FakeTask("patient"))
 
     clock.advance(1)
     error = task.wait_for_error()
@@ -99,10 +64,10 @@ def test_a_task_expires_at_its_deadline_though_all_threads_are_busy(
 def test_an_earlier_deadline_that_comes_later_is_kept(
     scheduler: SharedBatchScheduler, clock: ManualClock
 ) -> None:
-    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    scheduled = scheduler.add_queue(AT_ONCE, BatchRecorder())
     busy = occupy(scheduler)
-    relaxed = Task(deadline=clock.monotonic() + 100)
-    urgent = Task(deadline=clock.monotonic() + 1)
+    relaxed = FakeTask(deadline=clock.monotonic() + 100)
+    urgent = FakeTask(deadline=clock.monotonic() + 1)
     scheduled.schedule(relaxed)
     scheduled.schedule(urgent)
 
@@ -117,9 +82,9 @@ def test_an_earlier_deadline_that_comes_later_is_kept(
 def test_a_task_that_is_late_already_is_told_and_not_run(
     scheduler: SharedBatchScheduler, clock: ManualClock
 ) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     scheduled = scheduler.add_queue(AT_ONCE, runner)
-    task = Task("late", deadline=clock.monotonic() - 1)
+    task = FakeTask("late", deadline=clock.monotonic() - 1)
 
     scheduled.schedule(task)
 
@@ -129,12 +94,12 @@ def test_a_task_that_is_late_already_is_told_and_not_run(
 
 
 def test_a_deadline_beyond_all_time_does_no_harm() -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     with SharedBatchScheduler(1) as scheduler:
         scheduled = scheduler.add_queue(AT_ONCE, runner)
         busy = occupy(scheduler)
-        scheduled.schedule(Task("patient", deadline=1e300))
-        task = Task(deadline=scheduler.clock.monotonic() + 0.001)
+        scheduled.schedule(FakeTask("patient", deadline=1e300))
+        task = FakeTask(deadline=scheduler.clock.monotonic() + 0.001)
 
         scheduled.schedule(task)
 
@@ -147,12 +112,12 @@ def test_a_deadline_beyond_all_time_does_no_harm() -> None:
 
 
 def test_a_cancelled_task_is_told_and_not_run(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     scheduled = scheduler.add_queue(AT_ONCE, runner)
     busy = occupy(scheduler)
-    task = Task("cancelled")
+    task = FakeTask("cancelled")
     scheduled.schedule(task)
-    scheduled.schedule(Task("kept"))
+    scheduled.schedule(FakeTask("kept"))
 
     was_waiting = scheduled.cancel(task)
     busy.finish()
@@ -163,9 +128,9 @@ def test_a_cancelled_task_is_told_and_not_run(scheduler: SharedBatchScheduler) -
 
 
 def test_a_task_whose_run_has_begun_cannot_be_cancelled(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner(blocks=True)
+    runner = BatchRecorder(blocks=True)
     scheduled = scheduler.add_queue(AT_ONCE, runner)
-    task = Task("running")
+    task = FakeTask("running")
     scheduled.schedule(task)
     runner.next_batch()
 
@@ -180,9 +145,9 @@ def test_a_task_whose_run_has_begun_cannot_be_cancelled(scheduler: SharedBatchSc
 
 
 def test_closing_runs_what_waits_without_waiting_for_more(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner()
+    runner = BatchRecorder()
     scheduled = scheduler.add_queue(AFTER_10_MS, runner)
-    scheduled.schedule(Task("a"))
+    scheduled.schedule(FakeTask("a"))
 
     scheduled.close()
 
@@ -191,9 +156,9 @@ def test_closing_runs_what_waits_without_waiting_for_more(scheduler: SharedBatch
 
 
 def test_closing_waits_for_the_batch_that_is_running(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner(blocks=True)
+    runner = BatchRecorder(blocks=True)
     scheduled = scheduler.add_queue(AT_ONCE, runner)
-    scheduled.schedule(Task("a"))
+    scheduled.schedule(FakeTask("a"))
     runner.next_batch()
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -215,9 +180,9 @@ def test_closing_waits_for_the_batch_that_is_running(scheduler: SharedBatchSched
 def test_closing_ends_when_the_last_task_expired(
     scheduler: SharedBatchScheduler, clock: ManualClock
 ) -> None:
-    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    scheduled = scheduler.add_queue(AT_ONCE, BatchRecorder())
     busy = occupy(scheduler)
-    task = Task(deadline=clock.monotonic() + 1)
+    task = FakeTask(deadline=clock.monotonic() + 1)
     scheduled.schedule(task)
     closer = threading.Thread(target=scheduled.close)
     closer.start()
@@ -230,9 +195,9 @@ def test_closing_ends_when_the_last_task_expired(
 
 
 def test_closing_ends_when_the_last_task_is_cancelled(scheduler: SharedBatchScheduler) -> None:
-    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    scheduled = scheduler.add_queue(AT_ONCE, BatchRecorder())
     busy = occupy(scheduler)
-    task = Task()
+    task = FakeTask()
     scheduled.schedule(task)
     closer = threading.Thread(target=scheduled.close)
     closer.start()
@@ -247,31 +212,34 @@ def test_closing_ends_when_the_last_task_is_cancelled(scheduler: SharedBatchSche
 def test_a_closed_queue_refuses_tasks_and_can_be_closed_again(
     scheduler: SharedBatchScheduler,
 ) -> None:
-    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    scheduled = scheduler.add_queue(AT_ONCE, BatchRecorder())
 
     scheduled.close()
     scheduled.close()
 
     with pytest.raises(UnavailableError, match="is closed"):
-        scheduled.schedule(Task())
+        scheduled.schedule(FakeTask())
 
 
 def test_closing_one_queue_leaves_the_others_open(scheduler: SharedBatchScheduler) -> None:
-    runner = Runner()
-    closed, other = scheduler.add_queue(AT_ONCE, Runner()), scheduler.add_queue(AT_ONCE, runner)
+    runner = BatchRecorder()
+    closed, other = (
+        scheduler.add_queue(AT_ONCE, BatchRecorder()),
+        scheduler.add_queue(AT_ONCE, runner),
+    )
 
     closed.close()
-    other.schedule(Task("a"))
+    other.schedule(FakeTask("a"))
 
     assert runner.next_batch() == ["a"]
 
 
 def test_stopping_runs_what_waits() -> None:
     scheduler = SharedBatchScheduler(2)
-    runner = Runner()
+    runner = BatchRecorder()
     queues = [scheduler.add_queue(AFTER_10_MS, runner) for _ in range(3)]
     for number, scheduled in enumerate(queues):
-        scheduled.schedule(Task(str(number)))
+        scheduled.schedule(FakeTask(str(number)))
 
     has_ended = scheduler.stop()
 
@@ -282,9 +250,9 @@ def test_stopping_runs_what_waits() -> None:
 def test_stopping_tells_the_tasks_that_are_late(
     scheduler: SharedBatchScheduler, clock: ManualClock
 ) -> None:
-    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    scheduled = scheduler.add_queue(AT_ONCE, BatchRecorder())
     busy = occupy(scheduler)
-    task = Task(deadline=clock.monotonic() + 1)
+    task = FakeTask(deadline=clock.monotonic() + 1)
     scheduled.schedule(task)
     stopper = threading.Thread(target=scheduler.stop)
     stopper.start()
@@ -308,13 +276,13 @@ def test_a_stopped_scheduler_has_no_threads_and_takes_no_queue() -> None:
     assert names <= running
     assert not names & left
     with pytest.raises(UnavailableError, match="stopped"):
-        scheduler.add_queue(AT_ONCE, Runner())
+        scheduler.add_queue(AT_ONCE, BatchRecorder())
 
 
 def test_stopping_gives_up_when_its_time_is_over_and_may_be_called_again(
     scheduler: SharedBatchScheduler,
 ) -> None:
-    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    scheduled = scheduler.add_queue(AT_ONCE, BatchRecorder())
     busy = occupy(scheduler)
 
     has_ended = scheduler.stop(timeout=0)
@@ -323,15 +291,15 @@ def test_stopping_gives_up_when_its_time_is_over_and_may_be_called_again(
     assert not has_ended
     assert scheduler.stop(timeout=30)
     with pytest.raises(UnavailableError, match="is closed"):
-        scheduled.schedule(Task())
+        scheduled.schedule(FakeTask())
 
 
 def test_a_task_expires_also_while_a_batch_keeps_the_scheduler_from_ending(
     scheduler: SharedBatchScheduler, clock: ManualClock
 ) -> None:
-    scheduled = scheduler.add_queue(AT_ONCE, Runner())
+    scheduled = scheduler.add_queue(AT_ONCE, BatchRecorder())
     busy = occupy(scheduler)
-    task = Task(deadline=clock.monotonic() + 1)
+    task = FakeTask(deadline=clock.monotonic() + 1)
     scheduled.schedule(task)
     scheduler.stop(timeout=0)
 
