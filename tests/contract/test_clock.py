@@ -19,14 +19,15 @@ def test_time_never_goes_back(clock):
     assert readings == sorted(readings)
 
 
-def test_a_notification_ends_a_wait(clock):
+@pytest.mark.parametrize("timeout", [None, 1e12, float("inf")])
+def test_a_notification_ends_a_wait_however_long(clock, timeout):
     condition = threading.Condition()
     is_told = threading.Event()
 
     def wait_until_told():
         with condition:
             while not is_told.is_set():
-                clock.wait(condition, None)
+                clock.wait(condition, timeout)
 
     waiter = threading.Thread(target=wait_until_told)
     waiter.start()

@@ -24,7 +24,8 @@ class Clock(Protocol):
         """Wait on `condition`, which the caller holds, until it is notified or `timeout` seconds of
         *this clock* passed.
 
-        None waits without limit. May return early, so callers loop over their predicate.
+        None waits without limit, and so does infinity. May return early, so callers loop over their
+        predicate.
         """
 
 

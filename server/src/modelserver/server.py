@@ -63,7 +63,8 @@ class ModelServer:
         self._batching = _make_scheduler(config)
         self._direct = ThreadPoolExecutor(4 * (os.cpu_count() or 1), "predict")
         names = (model.platform for model in config.models)
-        self._platforms = make_platforms(names, config.platform_options)
+        platforms = make_platforms(names, config.platform_options)
+        self._platform_of = {model.name: platforms[model.platform] for model in config.models}
         self._source = self._make_source()
         services: list[Service] = [
             PredictionService(self._manager, encodes_as_content=config.serialize_as_tensor_content),
@@ -181,18 +182,18 @@ class ModelServer:
         )
 
     def _monitored(self, model: ModelConfig) -> MonitoredServable:
+        platform = self._platform_of[model.name]
         return MonitoredServable(
             model.name,
             model.base_path,
-            self._platforms[model.platform].missing_files,
+            platform.missing_files,
             model.version_policy,
             self._config.poll_wait_seconds,
-            self._platforms[model.platform].must_settle,
+            platform.must_settle,
         )
 
     def _make_loader(self, servable_id: ServableId, path: StoragePath) -> Loader:
-        platform = next(m.platform for m in self._config.models if m.name == servable_id.name)
-        loader = self._platforms[platform].make_loader(servable_id, path)
+        loader = self._platform_of[servable_id.name].make_loader(servable_id, path)
         return AsyncPredictorLoader(loader, self._make_async)
 
     def _make_async(self, predictor: Predictor) -> ClosableAsyncPredictor:

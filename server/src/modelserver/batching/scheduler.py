@@ -33,9 +33,6 @@ from modelserver.errors import (
 
 logger = logging.getLogger(__name__)
 
-LONGEST_SLEEP_SECONDS = 3600.0
-"""Deadlines come from clients, and may be further away than a thread is able to sleep."""
-
 ProcessBatch: TypeAlias = Callable[[Batch[TaskT]], None]
 """Runs a batch, which is closed and never empty, and answers its tasks. Called from several threads
 at once, without locks. If it raises, the scheduler logs that and tells every task of the batch by
@@ -285,7 +282,7 @@ class SharedBatchScheduler:
             self.clock.wait(self._work, None)
             return
         self._alarm = due
-        self.clock.wait(self._work, min(due - now, LONGEST_SLEEP_SECONDS))
+        self.clock.wait(self._work, due - now)
         if self._alarm == due:
             self._alarm = math.inf
 
@@ -310,7 +307,7 @@ class SharedBatchScheduler:
                     return None
                 times = [queue._batches.next_expiry() for queue in self._active]
                 self._expiry_alarm = min(times, default=math.inf)
-                self.clock.wait(self._expiry, min(self._expiry_alarm - now, LONGEST_SLEEP_SECONDS))
+                self.clock.wait(self._expiry, self._expiry_alarm - now)
 
     def _collect_expired(self, now: float) -> list[BatchTask]:
         expired: list[BatchTask] = []

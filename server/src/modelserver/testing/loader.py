@@ -8,34 +8,23 @@ class FakeLoader:
     """A Loader whose servable is any object you give it. Thread-safe.
 
     Useful for manager tests: `failures` are raised by the first calls of `load`, one each;
-    `loading_blocks` makes `load` wait until `finish_loading`; the counters say what was called. It
-    asserts the contract of `Loader`: never two calls at once, no load after a successful one, one
-    unload for each.
+    the counters say what was called. It asserts the contract of `Loader`: never two calls at once,
+    and successful loads and unloads alternate.
     """
 
-    def __init__(
-        self,
-        servable: object = "servable",
-        failures: Iterable[Exception] = (),
-        *,
-        loading_blocks: bool = False,
-    ) -> None:
+    def __init__(self, servable: object = "servable", failures: Iterable[Exception] = ()) -> None:
         self.loads = 0
         self.unloads = 0
         self.is_loaded = False
         self._servable = servable
         self._failures = list(failures)
-        self._may_finish = threading.Event()
-        if not loading_blocks:
-            self._may_finish.set()
         self._busy = threading.Lock()
 
     def load(self) -> None:
-        """Count the call, wait if told to, raise the next failure if there is one."""
+        """Count the call, and raise the next failure if there is one."""
         with self._exclusively():
             assert not self.is_loaded, "load after a successful load"
             self.loads += 1
-            self._may_finish.wait()
             if self._failures:
                 raise self._failures.pop(0)
             self.is_loaded = True
@@ -51,10 +40,6 @@ class FakeLoader:
         """Return the object given at construction."""
         assert self.is_loaded, "servable of a loader that is not loaded"
         return self._servable
-
-    def finish_loading(self) -> None:
-        """Let a blocked `load` go on, now and from here on."""
-        self._may_finish.set()
 
     def _exclusively(self) -> threading.Lock:
         assert not self._busy.locked(), "load and unload overlap"
