@@ -3,31 +3,26 @@
 import asyncio
 import itertools
 import sys
+import time
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import grpc
 import numpy as np
 
 from mnist.command_line import CommandLine, run, whole_number
-from mnist.data import NUM_LABELS, LabelledImages, read_data_sets
-from mnist.mnist_pb2 import MnistRequest, MnistResponse
-from modelserver.errors import InternalError, ServingError, UnavailableError
+from mnist.data import LabelledImages, read_data_sets
+from mnist.services import Classify, mnist_service, prediction_service
+from modelserver.errors import ServingError, UnavailableError
 
 PROG = "mnist_client"
-CLASSIFY = "/tensorflow.serving.MnistService/Classify"
-_CALL_TIMEOUT_SECONDS = 5.0
 _CHANNEL_OPTIONS = [
     # A server that is still starting is noticed within a second of its being ready.
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-
-Classify: TypeAlias = Callable[[np.ndarray], Awaitable[np.ndarray]]
-"""One call: an image of shape (784,) in, scores of shape (10,) out. Raises a `ServingError`."""
 
 
 @dataclass(slots=True)
@@ -48,8 +43,13 @@ class Tally:
 
 
 @asynccontextmanager
-async def connect(server: str, wait_seconds: float) -> AsyncIterator[Classify]:
+async def connect(
+    server: str, wait_seconds: float, model_name: str = ""
+) -> AsyncIterator[Classify]:
     """Open a channel to `server` (`host:port`) and wait until it accepts connections.
+
+    With a `model_name` the calls are Predict calls of that model on a model server, otherwise those
+    of the tutorial's own server.
 
     Raises:
         UnavailableError: it did not within `wait_seconds`.
@@ -63,24 +63,7 @@ async def connect(server: str, wait_seconds: float) -> AsyncIterator[Classify]:
                 f"no server answers at {server} (waited {wait_seconds:g} s); "
                 "is mnist_inference_2 running with that port?"
             ) from None
-        call = channel.unary_unary(
-            CLASSIFY,
-            request_serializer=MnistRequest.SerializeToString,
-            response_deserializer=MnistResponse.FromString,
-        )
-
-        async def classify(image: np.ndarray) -> np.ndarray:
-            try:
-                response = await call(MnistRequest(image_data=image), timeout=_CALL_TIMEOUT_SECONDS)
-            except grpc.aio.AioRpcError as error:
-                raise UnavailableError(f"{error.code().name}: {error.details()}") from error
-            if len(response.value) != NUM_LABELS:
-                raise InternalError(
-                    f"the answer has {len(response.value)} scores, not {NUM_LABELS}"
-                )
-            return np.array(response.value, np.float32)
-
-        yield classify
+        yield prediction_service(channel, model_name) if model_name else mnist_service(channel)
 
 
 async def do_inference(
@@ -130,7 +113,8 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     parser = CommandLine(
         PROG,
         "Send test images to an MNIST server and print its inference error rate.",
-        f"  {PROG} --num_tests=1000 --server=localhost:9000 --concurrency=10\n\n"
+        f"  {PROG} --num_tests=1000 --server=localhost:9000 --concurrency=10\n"
+        f"  {PROG} --num_tests=1000 --server=mnist:8500 --model_name=mnist\n\n"
         "prints a dot for each answer. The exit status is 1 if any call failed.",
     )
     parser.add_argument(
@@ -149,6 +133,18 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     )
     parser.add_argument(
         "--server", type=_address, required=True, metavar="HOST:PORT", help="the MNIST server"
+    )
+    parser.add_argument(
+        "--model_name",
+        default="",
+        metavar="NAME",
+        help="call Predict of this model on a model server, not the tutorial's own service",
+    )
+    parser.add_argument(
+        "--for_seconds",
+        type=whole_number(1, 3600),
+        metavar="S",
+        help="go on for so long, whatever --num_tests says",
     )
     parser.add_argument(
         "--data_dir",
@@ -175,9 +171,16 @@ def _address(text: str) -> str:
 async def _measure(flags: Namespace) -> Tally:
     data = read_data_sets(flags.data_dir)
     print(data, flush=True)
-    examples = itertools.islice(round_and_round(data.test), flags.num_tests)
-    async with connect(flags.server, flags.wait_seconds) as classify:
+    async with connect(flags.server, flags.wait_seconds, flags.model_name) as classify:
+        examples = _chosen(flags, data.test)
         return await do_inference(classify, examples, flags.concurrency, _print_dot)
+
+
+def _chosen(flags: Namespace, data: LabelledImages) -> Iterable[tuple[np.ndarray, int]]:
+    if not flags.for_seconds:
+        return itertools.islice(round_and_round(data), flags.num_tests)
+    end = time.monotonic() + flags.for_seconds
+    return itertools.takewhile(lambda _: time.monotonic() < end, round_and_round(data))
 
 
 def _print_dot() -> None:
@@ -187,6 +190,7 @@ def _print_dot() -> None:
 def _report(tally: Tally) -> int:
     if tally.error_rate is not None:
         print(f"\nInference error rate: {100 * tally.error_rate:.1f}%")
+        print(f"{tally.answered} calls answered, {tally.failed} failed")
     if not tally.failed:
         return 0
     calls = tally.answered + tally.failed

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist.client import Classify, Tally, connect, do_inference, round_and_round
+from mnist.client import Tally, connect, do_inference, round_and_round
 from mnist.command_line import CommandLine, run
 from mnist.data import LabelledImages, read_data_sets
 from mnist.processes import STOP_SIGNALS, run_command, running_server, step
+from mnist.services import Classify
 from modelserver.errors import (
     DeadlineExceededError,
     FailedPreconditionError,

@@ -14,7 +14,10 @@ from mnist import client
 from mnist.client import Tally, do_inference, round_and_round
 from mnist.data import LabelledImages, read_data_sets
 from mnist.mnist_pb2 import MnistRequest, MnistResponse
+from mnist.services import CLASSIFY, PREDICT, Classify
 from modelserver.errors import UnavailableError
+from modelserver.rpc import messages
+from modelserver.rpc.tensors import decode
 
 Handler = Callable[[MnistRequest, grpc.ServicerContext], MnistResponse]
 Serve = Callable[[Handler], str]
@@ -34,7 +37,7 @@ def examples(labels: list[int]) -> list[tuple[np.ndarray, int]]:
 
 
 def infer(
-    classify: client.Classify,
+    classify: Classify,
     labels: list[int],
     concurrency: int = 1,
     dots: list[str] | None = None,
@@ -114,17 +117,18 @@ def test_the_test_images_repeat_from_the_start() -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a gRPC server around a handler of Classify and returns its address."""
+    """Starts a gRPC server around a handler of Classify, or of another method, and returns its
+    address.
+    """
     servers: list[grpc.Server] = []
 
-    def start(handler: Handler) -> str:
+    def start(handler: Handler, method: str = CLASSIFY, request: type = MnistRequest) -> str:
         server = grpc.server(ThreadPoolExecutor(20))
-        method = grpc.unary_unary_rpc_method_handler(
-            handler, MnistRequest.FromString, MnistResponse.SerializeToString
+        _, service_name, method_name = method.split("/")
+        method_handler = grpc.unary_unary_rpc_method_handler(
+            handler, request.FromString, lambda response: response.SerializeToString()
         )
-        service = grpc.method_handlers_generic_handler(
-            "tensorflow.serving.MnistService", {"Classify": method}
-        )
+        service = grpc.method_handlers_generic_handler(service_name, {method_name: method_handler})
         server.add_generic_rpc_handlers((service,))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
@@ -145,10 +149,48 @@ def test_the_command_prints_a_dot_for_each_answer_and_the_error_rate(
     status = client.main([f"--server={address}", "--num_tests=1000", "--concurrency=10"])
 
     assert status == 0
-    source, dots, rate = capsys.readouterr().out.splitlines()
+    source, dots, rate, calls = capsys.readouterr().out.splitlines()
     assert source.startswith("scikit-learn's digits")
     assert dots == "." * 1000
     assert rate == f"Inference error rate: {100 * (500 - zeros) / 500:.1f}%"
+    assert calls == "1000 calls answered, 0 failed"
+
+
+def test_with_a_model_name_a_model_server_is_asked_to_predict(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    received: list[messages.PredictRequest] = []
+
+    def predict(
+        request: messages.PredictRequest, context: grpc.ServicerContext
+    ) -> messages.PredictResponse:
+        received.append(request)
+        response = messages.PredictResponse()
+        response.outputs["scores"].float_val.extend(scores_for(0))
+        return response
+
+    address = serve(predict, PREDICT, messages.PredictRequest)
+
+    status = client.main([f"--server={address}", "--model_name=digits", "--num_tests=2"])
+
+    assert status == 0
+    assert [request.model_spec.name for request in received] == ["digits", "digits"]
+    np.testing.assert_array_equal(
+        [decode(request.inputs["images"], "images")[0] for request in received],
+        read_data_sets(None).test.images[:2],
+    )
+    assert "2 calls answered, 0 failed" in capsys.readouterr().out
+
+
+def test_for_seconds_goes_on_past_the_number_of_tests(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = serve(lambda request, context: MnistResponse(value=scores_for(0)))
+
+    client.main([f"--server={address}", "--num_tests=1", "--for_seconds=1"])
+
+    answered = int(capsys.readouterr().out.splitlines()[-1].split()[0])
+    assert answered > 1
 
 
 def test_the_server_gets_the_pixels_of_the_test_images(serve: Serve) -> None:
