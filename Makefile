@@ -9,50 +9,67 @@ BIN := $(VENV)/bin
 SOURCES := server operator examples tests
 READY := $(VENV)/.ready
 
-.PHONY: help setup tutorial test test-fast check format bench lock proto clean
+.PHONY: help setup tutorial demo test test-fast check format cluster-up cluster-down bench bench-operator images lock proto clean
 
 help:  ## Say what the targets do
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## Make .venv with everything pinned (2 GB, about a minute); nothing else on the machine changes
 
-$(READY): requirements/dev.txt server/pyproject.toml operator/pyproject.toml examples/pyproject.toml
+$(READY): requirements/dev.txt server/pyproject.toml operator/pyproject.toml examples/pyproject.toml tests/cluster/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "modelserver needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=…" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || tests/install-debian-packages python3-venv
 	@echo "Installing the pinned packages into $(VENV): about a minute and 2 GB, most of it TensorFlow"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e server -e operator -e examples
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e server -e operator -e examples -e tests/cluster
 	@touch $@
 
 tutorial: setup  ## Train two versions of a model, serve the first, drop in the second, print both error rates (a minute)
 	$(BIN)/python -m mnist.tutorial
 
+demo: setup  ## Bring up a Kubernetes cluster, install the operator, serve a model and replace it under load
+	$(BIN)/python tests/demo.py
+
 test: setup  ## Run every test (a few minutes)
 	$(BIN)/pytest tests
 
-test-fast: setup  ## Run the tests that need neither TensorFlow nor processes (under a minute)
-	$(BIN)/pytest tests -m "not tensorflow and not process and not slow"
+test-fast: setup  ## Run the tests that need neither TensorFlow nor processes nor a cluster (under a minute)
+	$(BIN)/pytest tests -m "not tensorflow and not process and not slow and not cluster"
 
 check: setup  ## Format, lint, types, layers, and the guard against files that shadow the standard library
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/mypy server/src operator/src examples/mnist examples/plugins
+	$(BIN)/mypy server/src operator/src examples/mnist examples/plugins tests/cluster/src
 	$(BIN)/lint-imports
+	$(BIN)/python -m modelserver_operator.api.generate --check
 	tests/guard-package-markers
 
 format: setup  ## Format the code and mend what the linter can mend by itself
 	$(BIN)/ruff check --fix-only $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
+cluster-up: setup  ## Start a Kubernetes cluster on this machine, of Go modules and Debian packages (10 minutes once, then 15 s)
+	$(BIN)/python -m testcluster up
+
+cluster-down: setup  ## Stop that cluster; nothing of it is left
+	$(BIN)/python -m testcluster down
+
 bench: setup  ## Measure the manager, the scheduler and batching; prints tables, writes out/bench.json
 	$(BIN)/python tests/bench/run.py --json out/bench.json
 
+bench-operator: setup  ## Measure the operator with 500 ModelServers (20 minutes); prints tables, writes out/bench-operator.json
+	$(BIN)/python tests/bench/bench_operator.py --json out/bench-operator.json
+
+images:  ## Build the container images with docker, podman or buildah, and save them in ~/.cache/modelserver/images
+	$(PYTHON) tests/images/build_images.py
+
 lock: setup  ## Pin the newest packages that requirements/*.in allow
-	for part in server operator dev; do \
+	for part in build server server-gpu operator examples dev; do \
+	    case $$part in dev) without="--no-emit-package tensorflow";; examples) without="--no-emit-package numpy";; *) without=;; esac; \
 	    $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	        --no-emit-package tensorflow requirements/$$part.in -o requirements/$$part.txt; \
+	        $$without requirements/$$part.in -o requirements/$$part.txt; \
 	done
 
 proto: setup  ## Regenerate what is generated from protobuf: the server's descriptors, the tutorial's messages

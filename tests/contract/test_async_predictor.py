@@ -1,4 +1,5 @@
-"""The promises of AsyncPredictor, kept by BatchedPredictor and DirectPredictor."""
+"""The promises of AsyncPredictor, kept by BatchedPredictor, DirectPredictor and
+AdjustablePredictor."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from modelserver.errors import (
     ServingError,
 )
 from modelserver.inference import BatchedPredictor, BatchingOptions, DirectPredictor, Prediction
+from modelserver.inference.adjustable import AdjustablePredictor
 from modelserver.testing.predictor import HALF_PLUS_TWO, FakePredictor
 
 
@@ -33,7 +35,7 @@ class Answers:
         return self.results[-1]
 
 
-@pytest.fixture(params=["batched", "direct"])
+@pytest.fixture(params=["batched", "direct", "adjustable"])
 def serve(request):
     """Put a Predictor behind a queue or a pool with one thread."""
     clean_up = []
@@ -45,7 +47,8 @@ def serve(request):
             return BatchedPredictor(predictor, scheduler, BatchingOptions())
         executor = ThreadPoolExecutor(1)
         clean_up.append(executor.shutdown)
-        return DirectPredictor(predictor, executor, SystemClock())
+        direct = DirectPredictor(predictor, executor, SystemClock())
+        return direct if request.param == "direct" else AdjustablePredictor(lambda _: direct, None)
 
     yield make
     for step in clean_up:

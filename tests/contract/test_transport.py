@@ -330,6 +330,55 @@ def test_an_answered_call_is_not_alive(transport: Transport, client: Client) -> 
 
 
 @pytest.mark.usefixtures("client")
+def test_calls_are_counted_by_method_and_code_with_the_time_they_took(
+    transport: Transport, client: Client
+) -> None:
+    good, bad = client.begin(ECHO, b"one"), client.begin(REVERSE, b"two")
+    calls = next_calls(transport, 2)
+    transport.reply_many(
+        calls.ids, [b"" if method == 0 else (StatusCode.INTERNAL, "") for method in calls.methods]
+    )
+    good.answer(), bad.answer()
+
+    stats = transport.stats()
+
+    assert stats.codes == {(0, StatusCode.OK): 1, (1, StatusCode.INTERNAL): 1}
+    assert {method: sum(seen.counts) for method, seen in stats.seconds.items()} == {0: 1, 1: 1}
+
+
+def test_calls_without_an_answer_are_counted_by_what_ended_them(
+    transport: Transport, client: Client
+) -> None:
+    late, cancelled = client.begin(ECHO, b"x", timeout=0.2), client.begin(REVERSE, b"x")
+    next_calls(transport, 2)
+    cancelled.cancel()
+    late.answer()
+    wait_for_in_flight(transport, 0)
+
+    expected = {(0, StatusCode.DEADLINE_EXCEEDED): 1, (1, StatusCode.CANCELLED): 1}
+    assert transport.stats().codes == expected
+
+
+def test_calls_that_nobody_takes_are_noticed(transport: Transport, client: Client) -> None:
+    assert transport.stats().oldest_waiting_seconds == 0.0
+    client.begin(ECHO, b"x")
+    wait_for_in_flight(transport, 1)
+
+    while transport.stats().oldest_waiting_seconds <= 0.0:
+        time.sleep(0.001)
+
+    next_calls(transport)
+    assert transport.stats().oldest_waiting_seconds == 0.0
+
+
+def test_a_transport_that_is_well_answers_a_ping(transport: Transport, client: Client) -> None:
+    answered = threading.Event()
+
+    transport.ping(answered.set)
+
+    assert answered.wait(FAR_SECONDS)
+
+
 def test_taking_calls_gives_empty_lists_when_none_come_in_time(transport: Transport) -> None:
     calls = transport.next_calls(0)
 

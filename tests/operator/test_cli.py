@@ -12,11 +12,6 @@ def test_the_command_prints_its_version(capsys):
     assert capsys.readouterr().out == f"modelserver-operator {__version__}\n"
 
 
-def test_the_command_without_arguments_says_what_it_is(capsys):
-    assert main([]) == 0
-    assert "ModelServer resources" in capsys.readouterr().out
-
-
 def test_an_unknown_flag_exits_with_two(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["--nonsense"])

@@ -35,6 +35,7 @@ class PodSnapshot:
     `ready` is its Ready condition. `waiting_reason` and `waiting_message` are why its server
     container has not started, empty when it runs. `config_hash` is the annotation on the pod, not
     what the server reports. `unschedulable_message` is the scheduler's, empty when it has a node.
+    `claims` are the PersistentVolumeClaims that it mounts; None where that is not known.
     """
 
     name: str
@@ -49,6 +50,7 @@ class PodSnapshot:
     restart_count: int = 0
     last_exit: LastExit | None = None
     unschedulable_message: str = ""
+    claims: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

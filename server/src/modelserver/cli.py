@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     _stop_on_signal(stop)
     try:
-        config = parse(sys.argv[1:] if argv is None else argv)
+        config = parse(sys.argv[1:] if argv is None else argv, os.environ)
         return _serve(ModelServer(config), stop)
     except ServingError as error:
         return _refuse(error)

@@ -4,7 +4,7 @@ Parts of the server receive plain values from here; none of them reads a file, a
 environment for itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from modelserver.core.aspired_versions_manager import ManagerOptions
+from modelserver.core.policy import AspiredVersionPolicy, availability_preserving
 from modelserver.errors import InvalidArgumentError, NotFoundError
 from modelserver.inference.batching_options import BatchingOptions
 from modelserver.rpc import messages
@@ -26,13 +27,55 @@ DEFAULT_PLATFORM = "tensorflow"
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One model to serve: `base_path` is the directory (or URI) of its numbered versions."""
+    """One model to serve: `base_path` is the directory (or URI) of its numbered versions.
+
+    `poll_wait_seconds` and `batching` None are the server's. `transition_policy` decides whether a
+    version is loaded before or after the one that it replaces is unloaded. A version counts only
+    once it has the file `ready_marker`, where that is not empty. A server that starts is not ready
+    before the model has a version, if it `is_awaited`.
+    """
 
     name: str
     base_path: str
     platform: str = DEFAULT_PLATFORM
     version_policy: ServableVersionPolicy = field(default_factory=Latest)
     version_labels: Mapping[str, int] = field(default_factory=dict)
+    transition_policy: AspiredVersionPolicy = availability_preserving
+    poll_wait_seconds: float | None = None
+    ready_marker: str = ""
+    batching: BatchingOptions | None = None
+    is_awaited: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """All that is served. Another `poll_request` than before asks for one poll of every model."""
+
+    models: tuple[ModelConfig, ...] = ()
+    poll_request: str = ""
+
+    def __post_init__(self) -> None:
+        check_models(self.models)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelListFile:
+    """A file that says what is served, looked at every `poll_seconds`.
+
+    `parse` reads its bytes, or raises `InvalidArgumentError`.
+    """
+
+    path: Path
+    parse: Callable[[bytes], ModelList]
+    poll_seconds: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PodIdentity:
+    """Which pod this server is, for reports; empty outside Kubernetes."""
+
+    name: str = ""
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +87,14 @@ class ServerConfig:
     start, negative = never. `batching` None runs every request by itself. `platform_options` go to
     the platforms as they are. With `serve_partial` the port opens for the models that loaded though
     others failed.
+
+    `model_list_file`, if there is one, takes the place of `models`. `admin_port` 0 is none. With
+    `max_connection_age_seconds` above 0, connections are asked to move on at that age, and a server
+    that stops takes calls until all have gone.
     """
 
-    models: tuple[ModelConfig, ...]
+    models: tuple[ModelConfig, ...] = ()
+    model_list_file: ModelListFile | None = None
     port: int = 8500
     grpc_socket_path: str = ""
     poll_wait_seconds: float = 1.0
@@ -58,6 +106,9 @@ class ServerConfig:
     grpc_channel_arguments: Mapping[str, int | str] = field(default_factory=dict)
     serve_partial: bool = False
     drain_seconds: float = 30.0
+    admin_port: int = 0
+    max_connection_age_seconds: float = 0.0
+    pod: PodIdentity = PodIdentity()
 
     def __post_init__(self) -> None:
         check_models(self.models)
@@ -98,7 +149,12 @@ def read_models(path: Path) -> tuple[ModelConfig, ...]:
         NotFoundError, InvalidArgumentError: with the file, and the line where the text is wrong.
 
     """
-    config = read_text_message(path, messages.ModelServerConfig())
+    return parse_models(_read_bytes(path), path)
+
+
+def parse_models(content: bytes, path: Path) -> tuple[ModelConfig, ...]:
+    """Read the content of such a file. Raises `InvalidArgumentError` in the same way."""
+    config = parse_text_message(content, path, messages.ModelServerConfig())
     if config.HasField("custom_model_config"):
         raise InvalidArgumentError(
             f"{path}: custom_model_config is not supported; use model_config_list"
@@ -146,10 +202,20 @@ def read_text_message(path: Path, message: MessageT) -> MessageT:
         InvalidArgumentError: the text is wrong; names file, line and column.
 
     """
+    return parse_text_message(_read_bytes(path), path, message)
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), message)
+        return path.read_bytes()
     except OSError as error:
         raise NotFoundError(f"Cannot read {path}: {error.strerror}") from error
+
+
+def parse_text_message(content: bytes, path: Path, message: MessageT) -> MessageT:
+    """Fill `message` from the content of the file at `path`. Raises `InvalidArgumentError`."""
+    try:
+        text_format.Parse(content.decode(), message)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         name = message.DESCRIPTOR.name
         raise InvalidArgumentError(

@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
@@ -13,10 +14,15 @@ from typing import NoReturn
 from modelserver import __version__
 from modelserver.config import (
     ModelConfig,
+    ModelList,
+    ModelListFile,
+    PodIdentity,
     ServerConfig,
+    parse_models,
     read_batching_parameters,
     read_models,
 )
+from modelserver.config_document import parse_config_document
 from modelserver.core.aspired_versions_manager import ManagerOptions
 from modelserver.core.harness import RetryOptions
 from modelserver.errors import InvalidArgumentError, NotFoundError
@@ -42,7 +48,6 @@ NOT_YET = MappingProxyType(
         "rest_api_num_threads": ("the REST API", ()),
         "rest_api_timeout_in_ms": ("the REST API", ("30000",)),
         "rest_api_enable_cors_support": ("the REST API", ("false", "0")),
-        "model_config_file_poll_wait_seconds": ("re-reading the configuration file", ("0",)),
         "enable_per_model_batching_parameters": ("batching of single models", ("false", "0")),
         "ssl_config_file": ("TLS", ("",)),
         "use_alts_credentials": ("ALTS", ("false", "0")),
@@ -88,8 +93,10 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def parse(argv: Sequence[str]) -> ServerConfig:
-    """Read the command line and the files it names.
+def parse(
+    argv: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})
+) -> ServerConfig:
+    """Read the command line and the files it names. `environment` says which pod this is.
 
     Exits with code 2 after one line on standard error where a flag is wrong, and with 0 after
     `--help` or `--version`.
@@ -108,27 +115,45 @@ def parse(argv: Sequence[str]) -> ServerConfig:
         _check(flags)
     except InvalidArgumentError as error:
         parser.error(error.message)
-    return _server_config(flags)
+    pod = PodIdentity(environment.get("POD_NAME", ""), environment.get("POD_UID", ""))
+    return replace(_server_config(flags), pod=pod)
 
 
 def _check(flags: argparse.Namespace) -> None:
-    if not flags.model_base_path and not flags.model_config_file:
-        raise InvalidArgumentError(
-            "give --model_base_path or --model_config_file: there is nothing to serve"
-        )
+    _check_models(flags)
     if flags.port == 0 and not flags.grpc_socket_path:
         raise InvalidArgumentError(
             "give a --port above 0 or a --grpc_socket_path: there is nowhere to listen"
         )
     if flags.batching_parameters_file and not flags.enable_batching:
         raise InvalidArgumentError("--batching_parameters_file is set without --enable_batching")
-    if flags.drain_seconds < 0:
-        raise InvalidArgumentError("--drain_seconds must not be negative")
+    for name in ("drain_seconds", "max_connection_age_seconds"):
+        if getattr(flags, name) < 0:
+            raise InvalidArgumentError(f"--{name} must not be negative")
     both = flags.tensorflow_intra_op_parallelism or flags.tensorflow_inter_op_parallelism
     if flags.tensorflow_session_parallelism and both:
         raise InvalidArgumentError(
             "give either --tensorflow_session_parallelism or --tensorflow_intra_op_parallelism and "
             "--tensorflow_inter_op_parallelism"
+        )
+
+
+def _check_models(flags: argparse.Namespace) -> None:
+    """Check that it is clear where the models are said. As in the reference, --model_config_file
+    wins over --model_base_path.
+    """
+    if not (flags.model_base_path or flags.model_config_file or flags.config_document):
+        raise InvalidArgumentError(
+            "give --model_base_path or --model_config_file: there is nothing to serve"
+        )
+    if flags.config_document and (flags.model_base_path or flags.model_config_file):
+        raise InvalidArgumentError(
+            "--config_document says what is served: leave out --model_base_path and "
+            "--model_config_file"
+        )
+    if flags.model_config_file_poll_wait_seconds and not flags.model_config_file:
+        raise InvalidArgumentError(
+            "--model_config_file_poll_wait_seconds is set without --model_config_file"
         )
 
 
@@ -140,6 +165,7 @@ def _server_config(flags: argparse.Namespace) -> ServerConfig:
     )
     return ServerConfig(
         models=_models(flags),
+        model_list_file=_model_list_file(flags),
         port=flags.port,
         grpc_socket_path=flags.grpc_socket_path,
         poll_wait_seconds=flags.file_system_poll_wait_seconds,
@@ -151,10 +177,24 @@ def _server_config(flags: argparse.Namespace) -> ServerConfig:
         grpc_channel_arguments=flags.grpc_channel_arguments,
         serve_partial=flags.serve_partial,
         drain_seconds=flags.drain_seconds,
+        admin_port=flags.admin_port,
+        max_connection_age_seconds=flags.max_connection_age_seconds,
     )
 
 
+def _model_list_file(flags: argparse.Namespace) -> ModelListFile | None:
+    if flags.config_document:
+        return ModelListFile(Path(flags.config_document), parse_config_document)
+    wait_seconds = flags.model_config_file_poll_wait_seconds
+    if wait_seconds <= 0:
+        return None
+    path = Path(flags.model_config_file)
+    return ModelListFile(path, lambda content: ModelList(parse_models(content, path)), wait_seconds)
+
+
 def _models(flags: argparse.Namespace) -> tuple[ModelConfig, ...]:
+    if flags.config_document:
+        return ()
     if flags.model_config_file:
         return read_models(Path(flags.model_config_file))
     if flags.model_base_path.startswith("/") and not Path(flags.model_base_path).is_dir():
@@ -224,6 +264,18 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
         help="serve the models of this ModelServerConfig (protobuf text) instead of --model_name",
     )
     group.add_argument(
+        "--model_config_file_poll_wait_seconds",
+        type=_finite,
+        default=0.0,
+        help="how often to read --model_config_file again; 0 = once at start (default: 0)",
+    )
+    group.add_argument(
+        "--config_document",
+        default="",
+        help="serve the models of this JSON document, as the operator writes it, and follow its "
+        "changes",
+    )
+    group.add_argument(
         "--file_system_poll_wait_seconds",
         type=_finite,
         default=1.0,
@@ -241,12 +293,25 @@ def _add_listening_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--port", type=_port, default=8500, help="gRPC port; 0 = none (default: %(default)s)"
     )
+    group.add_argument(
+        "--admin_port",
+        type=_port,
+        default=0,
+        help="HTTP port for probes, status and metrics; 0 = none (default: %(default)s)",
+    )
     group.add_argument("--grpc_socket_path", default="", help="also listen on this UNIX socket")
     group.add_argument(
         "--grpc_channel_arguments",
         type=_channel_arguments,
         default={},
         help="arguments for the gRPC server, for example grpc.max_connection_age_ms=2000,…",
+    )
+    group.add_argument(
+        "--max_connection_age_seconds",
+        type=_finite,
+        default=0.0,
+        help="ask connections to move on at this age, so that clients find new replicas, and after "
+        "SIGTERM go on serving until they all have; 0 = never (default: 0)",
     )
     group.add_argument(
         "--drain_seconds",

@@ -425,3 +425,26 @@ def test_a_basic_scheduler_splits_large_tasks() -> None:
         basic.schedule(FakeTask("a", size=6))
 
         assert [runner.next_batch(), runner.next_batch()] == [["a1"], ["a2"]]
+
+
+def test_batches_are_counted_by_their_rows_and_by_how_long_they_waited(
+    make_scheduler: Callable[[int], SharedBatchScheduler], clock: ManualClock
+) -> None:
+    scheduler = make_scheduler(1)
+    recorder = BatchRecorder(blocks=True)
+    queue = scheduler.add_queue(AT_ONCE, recorder)
+    queue.schedule(FakeTask("first", size=1))
+    recorder.next_batch()  # the thread is busy from here on
+    queue.schedule(FakeTask("second", size=3))
+    assert scheduler.stats().num_enqueued_tasks == 1
+
+    clock.advance(0.2)
+    recorder.finish()
+    recorder.next_batch()
+
+    stats = scheduler.stats()
+    rows = dict(zip(stats.rows.bounds, stats.rows.counts, strict=False))
+    assert {bound: count for bound, count in rows.items() if count} == {1.0: 1, 4.0: 1}
+    assert stats.rows.total == 4.0
+    assert stats.queue_seconds.total == pytest.approx(0.2)
+    assert stats.num_enqueued_tasks == 0

@@ -3,7 +3,7 @@
 import pytest
 
 from modelserver import flags
-from modelserver.config import ModelConfig
+from modelserver.config import ModelConfig, ModelList, PodIdentity
 from modelserver.errors import InvalidArgumentError, NotFoundError
 from modelserver.sources.versions import All, Latest, Specific
 
@@ -291,3 +291,67 @@ def test_help_teaches_with_examples(capsys):
     assert exit_.value.code == 0
     assert "modelserver --model_name=mnist --model_base_path=/models/mnist" in text
     assert "exit codes" in text
+
+
+def test_a_config_document_takes_the_place_of_the_models(tmp_path):
+    config = flags.parse(
+        [f"--config_document={tmp_path}/config.json", "--admin_port=8502"],
+        {"POD_NAME": "mnist-0", "POD_UID": "uid-0", "HOME": "/root"},
+    )
+
+    assert config.models == ()
+    assert config.model_list_file.path == tmp_path / "config.json"
+    assert config.model_list_file.parse(b'{"schemaVersion": 1, "models": []}') == ModelList()
+    assert config.admin_port == 8502
+    assert config.pod == PodIdentity("mnist-0", "uid-0")
+
+
+@pytest.mark.parametrize("other", ["--model_base_path=/m", "--model_config_file=/m.pbtxt"])
+def test_a_config_document_stands_alone(capsys, other):
+    assert "--config_document says what is served" in refusal(
+        capsys, "--config_document=/config.json", other
+    )
+
+
+def test_outside_kubernetes_there_is_neither_an_admin_port_nor_an_age_of_connections(base_path):
+    config = parse(f"--model_base_path={base_path}")
+
+    assert config.admin_port == 0
+    assert config.max_connection_age_seconds == 0.0
+    assert config.model_list_file is None
+    assert config.pod == PodIdentity()
+
+
+def test_a_model_config_file_may_be_read_again_and_again(tmp_path):
+    file = tmp_path / "models.pbtxt"
+    file.write_text('model_config_list { config { name: "m" base_path: "/m" } }')
+
+    config = parse(f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=5")
+
+    assert [model.name for model in config.models] == ["m"]
+    assert config.model_list_file.poll_seconds == 5.0
+    assert config.model_list_file.parse(file.read_bytes()).models == config.models
+    with pytest.raises(InvalidArgumentError, match="is not a ModelServerConfig"):
+        config.model_list_file.parse(b"models!")
+
+
+def test_a_file_that_is_read_once_is_not_followed(tmp_path):
+    file = tmp_path / "models.pbtxt"
+    file.write_text('model_config_list { config { name: "m" base_path: "/m" } }')
+
+    config = parse(f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=0")
+
+    assert config.model_list_file is None
+
+
+def test_reading_again_needs_a_file(capsys, base_path):
+    assert "without --model_config_file" in refusal(
+        capsys, f"--model_base_path={base_path}", "--model_config_file_poll_wait_seconds=5"
+    )
+
+
+@pytest.mark.parametrize("flag", ["drain_seconds", "max_connection_age_seconds"])
+def test_durations_are_not_negative(capsys, base_path, flag):
+    message = refusal(capsys, f"--model_base_path={base_path}", f"--{flag}=-1")
+
+    assert f"--{flag} must not be negative" in message

@@ -5,7 +5,8 @@ import pytest
 from modelserver.core.servable import ServableId
 from modelserver.core.state import ManagerState, ServableState
 from modelserver.errors import DataLossError, NotFoundError
-from modelserver.server import describe_failures, describe_pending, is_on_its_way
+from modelserver.sources import SourceStatus
+from modelserver.start_up import describe_failures, describe_pending, is_on_its_way
 
 START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
 BROKEN = DataLossError("saved_model.pb is truncated")
@@ -30,12 +31,23 @@ def states(*versions):
     ],
 )
 def test_a_model_is_waited_for_while_one_of_its_versions_may_still_become_good(versions, expected):
-    assert is_on_its_way(states(*versions), may_be_found=False) is expected
+    assert is_on_its_way(states(*versions), SourceStatus(True), may_be_found=False) is expected
 
 
 @pytest.mark.parametrize("may_be_found", [True, False])
 def test_a_model_without_versions_is_waited_for_while_its_first_poll_may_run(may_be_found):
-    assert is_on_its_way({}, may_be_found=may_be_found) is may_be_found
+    assert is_on_its_way({}, SourceStatus(), may_be_found=may_be_found) is may_be_found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(SourceStatus(False, NotFoundError("no such path")), id="cannot-be-looked-at"),
+        pytest.param(SourceStatus(True, finds_nothing=True), id="is-empty"),
+    ],
+)
+def test_a_model_without_versions_is_not_waited_for_once_its_source_says_so(source):
+    assert not is_on_its_way({}, source, may_be_found=True)
 
 
 def test_failures_are_listed_in_the_reference_s_words():
@@ -50,8 +62,9 @@ def test_failures_are_listed_in_the_reference_s_words():
 def test_what_is_awaited_is_described_with_states_messages_and_errors():
     waiting = states((2, START, None, "waiting for upload: x"), (1, END, BROKEN, ""))
 
-    assert describe_pending("m", waiting, None) == (
+    assert describe_pending("m", waiting, SourceStatus()) == (
         "m: version 2 START (waiting for upload: x), version 1 END (saved_model.pb is truncated)"
     )
-    assert describe_pending("m", {}, None) == "m: no version found yet"
-    assert describe_pending("m", {}, NotFoundError("no such path")) == "m: no such path"
+    assert describe_pending("m", {}, SourceStatus()) == "m: no version found yet"
+    lost = SourceStatus(False, NotFoundError("no such path"))
+    assert describe_pending("m", {}, lost) == "m: no such path"

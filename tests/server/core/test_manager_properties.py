@@ -53,12 +53,12 @@ class World:
         self.loaders = []
         self.handles = []
 
-    def aspire(self, versions, failures):
+    def aspire(self, versions, failures, origin="here"):
         data = []
         for version in sorted(versions):
             loader = WatchedLoader([DataLossError("broken")] * failures)
             self.loaders.append((version, loader))
-            data.append(ServableData(ServableId("m", version), loader))
+            data.append(ServableData(ServableId("m", version), loader, origin=origin))
         self.aspired = versions
         self.manager.set_aspired_versions("m", data)
 
@@ -87,6 +87,10 @@ class World:
     def available(self):
         return self.manager.list_available_servable_ids()
 
+    def shown_as_available(self):
+        states = self.manager.monitor.get_version_states("m").values()
+        return sorted(state.id.version for state in states if state.is_available)
+
     def loaded_unaspired(self):
         return [v for v, loader in self.loaders if loader.is_loaded and v not in self.aspired]
 
@@ -106,10 +110,18 @@ aspire = st.tuples(
     st.frozensets(st.sampled_from(VERSIONS), max_size=2),
     st.sampled_from([0, 0, 0, 1, 2]),
 )
+aspire_from = st.tuples(
+    st.just("aspire"),
+    st.frozensets(st.sampled_from(VERSIONS), max_size=2),
+    st.sampled_from([0, 0, 0, 1, 2]),
+    st.sampled_from(["here", "here", "there"]),
+)
 run = st.sampled_from([("run_load",), ("run_load",), ("run_unload",)])
 hold = st.sampled_from([("take_handle",), ("release_handle",)])
 wait = st.tuples(st.just("advance"), st.sampled_from([1.0, 61.0, 700.0]))
 operations = st.lists(st.one_of(aspire, run, hold, run, wait), min_size=10, max_size=60)
+moving = st.lists(st.one_of(aspire_from, run, hold, run, wait), min_size=10, max_size=60)
+"""As `operations`, with numbers that come from here and there: then they are other versions."""
 
 
 def perform(world, operation):
@@ -122,7 +134,7 @@ def perform(world, operation):
 
 
 @settings(max_examples=150, deadline=None)
-@given(operations)
+@given(st.one_of(operations, moving))
 def test_availability_preserving_never_goes_from_one_available_version_to_none(history):
     world = World(availability_preserving)
 
@@ -155,7 +167,7 @@ def test_resource_preserving_never_starts_a_load_beside_an_unaspired_loaded_vers
 
 @pytest.mark.parametrize("policy", [availability_preserving, resource_preserving])
 @settings(max_examples=150, deadline=None)
-@given(history=operations)
+@given(history=st.one_of(operations, moving))
 def test_every_load_has_one_unload_and_none_happens_under_a_live_handle(policy, history):
     world = World(policy)
 
@@ -169,7 +181,7 @@ def test_every_load_has_one_unload_and_none_happens_under_a_live_handle(policy, 
 
 
 @settings(max_examples=150, deadline=None)
-@given(operations)
+@given(st.one_of(operations, moving))
 def test_whatever_happened_the_last_aspired_set_is_what_serves_in_the_end(history):
     world = World(availability_preserving)
     for operation in history:
@@ -185,6 +197,7 @@ def test_whatever_happened_the_last_aspired_set_is_what_serves_in_the_end(histor
         world.clock.advance(700)
 
     assert [servable_id.version for servable_id in world.available()] == [1, 3]
+    assert world.shown_as_available() == [1, 3]
     world.wind_down()
 
 

@@ -260,3 +260,47 @@ def test_a_waiter_gives_up_when_its_time_is_over(monitor, clock):
         waiter.join(0.01)
 
     assert results[0].pending == frozenset(requests("m"))
+
+
+def times(found):
+    return found.first_seen_time, found.loading_time, found.available_time
+
+
+def test_states_carry_the_times_of_what_came_before(monitor, clock):
+    began = clock.time()
+    for manager_state in (START, LOADING, AVAILABLE, UNLOADING):
+        monitor.publish(state(1, manager_state))
+        clock.advance(10)
+
+    assert times(monitor.get_state(ServableId("m", 1))) == (began, began + 10, began + 20)
+
+
+def test_a_version_that_stays_available_has_been_so_since_the_first_time(monitor, clock):
+    began = clock.time()
+    monitor.publish(state(1, AVAILABLE))
+    clock.advance(10)
+    monitor.publish(state(1, AVAILABLE, health=DataLossError("what replaces it is broken")))
+
+    assert monitor.get_state(ServableId("m", 1)).available_time == began
+
+
+def test_a_version_that_is_loaded_anew_is_not_available_until_it_is_again(monitor, clock):
+    began = clock.time()
+    for manager_state in (START, LOADING, AVAILABLE, UNLOADING, END, START):
+        monitor.publish(state(1, manager_state))
+    clock.advance(10)
+    assert times(monitor.get_state(ServableId("m", 1))) == (began, began, None)
+
+    monitor.publish(state(1, LOADING))
+    clock.advance(10)
+    monitor.publish(state(1, AVAILABLE))
+    assert times(monitor.get_state(ServableId("m", 1))) == (began, began + 10, began + 20)
+
+
+def test_a_version_is_seen_first_when_it_is_held_back(monitor, clock):
+    began = clock.time()
+    monitor.report_held_back("m", {1: "waiting for upload: x"})
+    clock.advance(10)
+    monitor.publish(state(1, LOADING))
+
+    assert monitor.get_state(ServableId("m", 1)).first_seen_time == began

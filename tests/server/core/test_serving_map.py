@@ -62,10 +62,12 @@ def test_an_unknown_label_is_refused_in_the_words_of_the_reference():
 
 
 def test_a_removed_version_cannot_be_claimed_any_more_but_held_handles_stay_good():
-    serving = map_of(version(1), version(2))
+    newest = version(2)
+    serving = map_of(version(1), newest)
     handle = serving.acquire(ServableRequest.latest("m"))
 
-    serving.remove(ServableId("m", 2)).close()
+    serving.remove(newest)
+    newest.close()
 
     assert handle.servable == "servable-2"
     with serving.acquire(ServableRequest.latest("m")) as next_handle:
@@ -129,17 +131,19 @@ def test_labels_move_when_their_version_is_available(requested, current, availab
 
 
 def test_a_label_of_an_unloaded_version_finds_nothing():
-    serving = map_of(version(1), version(2))
+    labelled = version(1)
+    serving = map_of(labelled, version(2))
     serving.set_labels("m", {"stable": 1})
 
-    serving.remove(ServableId("m", 1)).close()
+    serving.remove(labelled)
 
     with pytest.raises(NotFoundError):
         serving.acquire(ServableRequest.labelled("m", "stable"))
 
 
 def test_readers_on_many_threads_never_see_a_gap_while_versions_change():
-    serving = map_of(version(0))
+    newest = version(0)
+    serving = map_of(newest)
     failures = []
     is_done = threading.Event()
 
@@ -154,11 +158,24 @@ def test_readers_on_many_threads_never_see_a_gap_while_versions_change():
     for reader in readers:
         reader.start()
     for number in range(1, 300):
-        serving.add(version(number))
-        serving.remove(ServableId("m", number - 1)).close()
+        previous, newest = newest, version(number)
+        serving.add(newest)
+        serving.remove(previous)
+        previous.close()
     is_done.set()
     for reader in readers:
         reader.join()
 
     assert failures == []
     assert serving.ids() == [ServableId("m", 299)]
+
+
+def test_a_version_of_the_same_number_takes_the_place_of_one_that_is_removed_later():
+    first, second = version(1), ServingVersion(ServableId("m", 1), "other", lambda: None)
+    serving = map_of(first)
+
+    serving.add(second)
+    serving.remove(first)
+
+    with serving.acquire(ServableRequest.latest("m")) as handle:
+        assert handle.servable == "other"

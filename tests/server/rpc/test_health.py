@@ -1,8 +1,9 @@
 import pytest
 
+from modelserver.core.monitor import ServableStateMonitor
 from modelserver.core.servable import ServableId
 from modelserver.core.state import ManagerState, ServableState
-from modelserver.rpc.health import publish_serving, serving_by_service
+from modelserver.rpc.health import HealthPublisher, publish_serving, serving_by_service
 from modelserver.testing.transport import MemoryTransport
 
 SERVER_NAMES = ["", "tensorflow.serving.PredictionService", "PredictionService"]
@@ -69,3 +70,40 @@ def test_publishing_tells_the_transport_what_changed_and_forgets_what_went() -> 
     publish_serving(transport, {"a": True, "b": True, "c": True}, {"b": False, "c": True})
 
     assert transport.serving == {"": True, "b": False, "c": False}
+
+
+class Publishing:
+    """A publisher with a monitor that the test writes to."""
+
+    def __init__(self) -> None:
+        self.transport = MemoryTransport([])
+        self.monitor = ServableStateMonitor()
+        self.publisher = HealthPublisher(self.transport, self.monitor)
+        self.publisher.set_models(["m"])
+
+
+def test_health_follows_the_states_from_start_to_stop() -> None:
+    scene = Publishing()
+    scene.monitor.publish(AVAILABLE)
+    assert scene.transport.serving["m"] is False
+
+    scene.publisher.start()
+    assert scene.transport.serving["m"] is True
+    scene.monitor.publish(END)
+    assert scene.transport.serving["m"] is False
+    scene.monitor.publish(AVAILABLE)
+    assert scene.transport.serving["m"] is True
+
+    scene.publisher.stop()
+    scene.monitor.publish(AVAILABLE)
+    assert set(scene.transport.serving.values()) == {False}
+
+
+def test_models_that_come_are_answered_for_and_those_that_go_are_unknown() -> None:
+    scene = Publishing()
+    scene.publisher.start()
+
+    scene.publisher.set_models(["other"])
+
+    assert "m" not in scene.transport.serving
+    assert scene.transport.serving["other"] is False

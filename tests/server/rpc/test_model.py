@@ -181,5 +181,5 @@ def test_reloading_is_unimplemented_and_says_what_to_do(transport: MemoryTranspo
     assert answer == (
         StatusCode.UNIMPLEMENTED,
         "HandleReloadConfigRequest is not supported by this server: change the file given as "
-        "--model_config_file and restart the server.",
+        "--model_config_file, which is read again every --model_config_file_poll_wait_seconds.",
     )

@@ -1,5 +1,7 @@
 import logging
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -7,9 +9,14 @@ from modelserver.core.monitor import ServableStateMonitor
 from modelserver.core.servable import ServableData, ServableId, ServableRequest
 from modelserver.core.state import ManagerState, ServableState
 from modelserver.core.storage_path import StoragePath
-from modelserver.errors import NotFoundError, UnavailableError
+from modelserver.errors import NotFoundError, UnavailableError, UnimplementedError
 from modelserver.sources.monitored_servable import MonitoredServable
-from modelserver.sources.watch import ServableWatch, WatchContext
+from modelserver.sources.watch import (
+    HANGS_AFTER_SECONDS,
+    ServableWatch,
+    SourceStatus,
+    WatchContext,
+)
 from modelserver.testing.clock import ManualClock
 from modelserver.testing.storage import MemoryStorage
 
@@ -29,7 +36,8 @@ class Scene:
         self.held_back: list[Mapping[int, str]] = []
         self.target_error: Exception | None = None
         servable = MonitoredServable("m", "/base", missing_files)
-        context = WatchContext(self.storage, ManualClock(), self.receive, self.report, True)
+        self.clock = ManualClock()
+        context = WatchContext(self.storage, self.clock, self.receive, self.report, True)
         self.watch = ServableWatch(servable, context)
 
     def receive(self, name: str, versions: Sequence[ServableData[StoragePath]]) -> None:
@@ -207,3 +215,78 @@ def test_a_retired_watch_tells_nothing_more(scene: Scene) -> None:
 
     assert scene.emitted == []
     assert scene.held_back == []
+
+
+def test_nothing_is_known_of_a_source_before_its_first_poll(scene: Scene) -> None:
+    assert scene.watch.status == SourceStatus()
+
+
+def test_a_source_that_was_looked_at_is_accessible(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+
+    scene.watch.poll()
+
+    assert scene.watch.status == SourceStatus(True)
+
+
+def test_a_source_without_versions_says_what_was_looked_for(scene: Scene) -> None:
+    scene.storage.make_directory("/base")
+
+    scene.watch.poll()
+
+    assert scene.watch.status.is_accessible is True
+    assert scene.watch.status.finds_nothing
+    assert "No versions of servable m found under base path /base" in scene.watch.status.warnings[0]
+
+
+def test_a_source_with_a_version_that_is_held_back_is_not_empty(scene: Scene) -> None:
+    scene.storage.write("/base/1/part")
+
+    scene.watch.poll()
+
+    assert not scene.watch.status.finds_nothing
+
+
+def test_a_source_that_fails_is_not_accessible_until_it_is_again(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.storage.fail("/base", error := UnavailableError("the network is down"))
+    scene.watch.poll()
+    assert scene.watch.status == SourceStatus(False, error)
+
+    scene.storage.fail("/base", None)
+    scene.watch.poll()
+    assert scene.watch.status == SourceStatus(True)
+
+
+def test_a_source_that_hangs_is_told_in_words_that_stay_the_same(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    hang = scene.storage.hang("/base")
+    polling = threading.Thread(target=scene.watch.poll)
+    polling.start()
+    assert hang.entered.wait(20)
+    scene.clock.advance(HANGS_AFTER_SECONDS - 1)
+    assert scene.watch.status == SourceStatus()
+
+    scene.clock.advance(1)
+    first = scene.watch.status
+    scene.clock.advance(1000)
+    second = scene.watch.status
+    hang.release.set()
+    polling.join(20)
+
+    assert isinstance(first.error, UnavailableError)
+    assert str(first.error) == str(second.error)
+    assert "/base" in str(first.error)
+    assert scene.watch.status == SourceStatus(True)
+
+
+def test_a_source_that_is_refused_is_not_looked_at_and_what_it_had_stands(scene: Scene) -> None:
+    refused = replace(scene.watch.servable, refusal="gs:// is not in this release")
+    scene.watch.servable = refused
+
+    scene.watch.poll()
+
+    assert isinstance(scene.watch.status.error, UnimplementedError)
+    assert str(scene.watch.status.error) == "gs:// is not in this release"
+    assert scene.storage.list_calls == {}
+    assert scene.emitted == []

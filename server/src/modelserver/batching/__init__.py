@@ -14,6 +14,7 @@ from modelserver.batching.scheduler import (
     BasicBatchScheduler,
     ProcessBatch,
     ScheduledQueue,
+    SchedulerStats,
     SharedBatchScheduler,
 )
 from modelserver.batching.task import Batch, BatchTask
@@ -26,6 +27,7 @@ __all__ = [
     "BatchTask",
     "ProcessBatch",
     "ScheduledQueue",
+    "SchedulerStats",
     "SharedBatchScheduler",
     "SplitTask",
 ]

@@ -15,6 +15,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeAlias
 
@@ -30,6 +31,7 @@ from modelserver.errors import (
     UnavailableError,
     as_serving_error,
 )
+from modelserver.histogram import SECONDS, Histogram, HistogramSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,20 @@ ProcessBatch: TypeAlias = Callable[[Batch[TaskT]], None]
 """Runs a batch, which is closed and never empty, and answers its tasks. Called from several threads
 at once, without locks. If it raises, the scheduler logs that and tells every task of the batch by
 `fail`, also those that have had their answer; so it should answer each task itself."""
+
+
+_ROWS = tuple(2.0**power for power in range(13))
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStats:
+    """The batches that a scheduler has run: `rows` by size, and `queue_seconds` by the time from
+    the arrival of their first task to their run. `num_enqueued_tasks` wait at the moment.
+    """
+
+    rows: HistogramSnapshot
+    queue_seconds: HistogramSnapshot
+    num_enqueued_tasks: int
 
 
 class ScheduledQueue(Generic[TaskT]):
@@ -120,6 +136,8 @@ class SharedBatchScheduler:
         self._active: deque[ScheduledQueue[Any]] = deque()  # those with waiting tasks, next first
         self._alarm = math.inf  # when an idle worker wakes up of its own accord
         self._expiry_alarm = math.inf  # when the expirer does
+        self._batch_rows = Histogram(_ROWS)
+        self._queue_seconds = Histogram(SECONDS)
         self._is_stopping = False
         self._has_stopped = False
         self._workers = [
@@ -147,6 +165,14 @@ class SharedBatchScheduler:
                 raise UnavailableError("The batch scheduler has been stopped")
             self._queues.append(queue)
         return queue
+
+    def stats(self) -> SchedulerStats:
+        """What has been run since the start, over all queues."""
+        with self._lock:
+            num_tasks = sum(queue._batches.num_enqueued_tasks for queue in self._active)
+            return SchedulerStats(
+                self._batch_rows.snapshot(), self._queue_seconds.snapshot(), num_tasks
+            )
 
     def stop(self, timeout: float | None = None) -> bool:
         """Refuse further tasks, run what waits, and end the threads, for up to `timeout` seconds.
@@ -261,6 +287,8 @@ class SharedBatchScheduler:
                     return None
                 self._wait_until_due(now)
             found[0]._num_running += 1
+            self._batch_rows.add(found[1].size)
+            self._queue_seconds.add(now - found[1].opened_at)
             if self._next_due() < self._alarm:
                 self._work.notify()  # there is more, and this worker will be busy
             return found

@@ -3,6 +3,7 @@ versions.
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,7 @@ class AspiredVersionsManager:
         self._pending_labels: dict[str, dict[str, int]] = {}
         self._stop_hooks: list[Callable[[], object]] = []
         self._has_news = False
+        self._busy_since: float | None = None
         self._is_stopping = False
         self._thread: threading.Thread | None = None
 
@@ -130,6 +132,10 @@ class AspiredVersionsManager:
         with self._inbox:
             self._pending_labels[name] = dict(labels)
         self._wake()
+
+    def version_labels(self, name: str) -> Mapping[str, int]:
+        """Where the labels of `name` point at present, which may not be where they are to go."""
+        return self._basic.labels(name)
 
     def set_policy(self, name: str, policy: AspiredVersionPolicy) -> None:
         """Use `policy` for `name` from the next decision on, instead of the manager's."""
@@ -218,9 +224,20 @@ class AspiredVersionsManager:
         self._own_executors = [load, unload]
         return load, unload
 
+    def busy_seconds(self) -> float:
+        """For how long the manager thread has been at something: a fraction of a second, if it is
+        well. Infinity once the thread has died.
+        """
+        thread, since = self._thread, self._busy_since
+        if thread is not None and not thread.is_alive() and not self._is_stopping:
+            return math.inf
+        return 0.0 if since is None else self._clock.monotonic() - since
+
     def _wake(self) -> None:
         with self._inbox:
             self._has_news = True
+            if self._busy_since is None and self._thread is not None:
+                self._busy_since = self._clock.monotonic()
             self._inbox.notify_all()
 
     def _run(self) -> None:
@@ -240,8 +257,11 @@ class AspiredVersionsManager:
             while not self._has_news and (left := self._seconds_to_next_due()) != 0.0:
                 self._clock.wait(self._inbox, left)
             self._has_news = False
+            self._busy_since = self._clock.monotonic()
             is_stopping = self._is_stopping
         self.step()
+        with self._inbox:
+            self._busy_since = self._clock.monotonic() if self._has_news else None
         return is_stopping and not self._basic.names()
 
     def _seconds_to_next_due(self) -> float | None:
@@ -266,6 +286,9 @@ class AspiredVersionsManager:
             aspired = self._aspired.get(name, {})
             for version, harness in self._basic.harnesses(name).items():
                 self._reconcile(harness, aspired.get(version))
+            for harness in self._basic.predecessors(name):
+                if harness.state in _FORGETTABLE:
+                    self._basic.stop_managing(harness)
             self._basic.manage(aspired[v] for v in sorted(aspired.keys() - self._managed(name)))
             if not aspired:
                 self._aspired.pop(name, None)
@@ -275,6 +298,9 @@ class AspiredVersionsManager:
 
     def _reconcile(self, harness: LoaderHarness, aspired: ServableData[Loader] | None) -> None:
         harness.is_aspired = aspired is not None
+        if aspired is not None and aspired.origin != harness.origin:
+            self._basic.supersede(harness)
+            return
         if aspired is None:
             if harness.state is HarnessState.RETRY_WAIT:
                 self._basic.cancel_retry(harness)
@@ -296,38 +322,36 @@ class AspiredVersionsManager:
 
     def _act(self, name: str) -> None:
         while (action := self._decide(name)) is not None:
-            harness = self._basic.harnesses(name)[action.id.version]
-            _log.debug("Taking action: %s %s", action.action.value, action.id)
-            if action.action is Action.LOAD:
+            kind, harness = action
+            _log.debug("Taking action: %s %s", kind.value, harness.id)
+            if kind is Action.LOAD:
                 self._basic.load(harness)
             else:
                 self._basic.unload(harness)
 
-    def _decide(self, name: str) -> ServableAction | None:
-        harnesses = self._basic.harnesses(name)
-        snapshot = [
-            AspiredServableStateSnapshot(h.id, h.state, h.is_aspired) for h in harnesses.values()
-        ]
+    def _decide(self, name: str) -> tuple[Action, LoaderHarness] | None:
+        """What the policy wants done next, and with which harness."""
+        harnesses = [*self._basic.harnesses(name).values(), *self._basic.predecessors(name)]
+        snapshot = [AspiredServableStateSnapshot(h.id, h.state, h.is_aspired) for h in harnesses]
         policy = self._policies.get(name, self._default_policy)
         try:
             action = policy(snapshot)
-            is_possible = action is None or _is_possible(action, harnesses)
+            harness = None if action is None else _find_fit(action, harnesses)
         except Exception:
             _log.exception("The version policy of %s failed; nothing is loaded or unloaded", name)
             return None
-        if not is_possible:
+        if action is not None and harness is None:
             _log.error("The version policy of %s asks for the impossible: %s", name, action)
-            return None
-        return action
+        return None if action is None or harness is None else (action.action, harness)
 
 
-def _is_possible(action: ServableAction, harnesses: Mapping[int, LoaderHarness]) -> bool:
-    harness = harnesses.get(action.id.version)
-    if harness is None or harness.id != action.id:
-        return False
+def _find_fit(action: ServableAction, harnesses: Sequence[LoaderHarness]) -> LoaderHarness | None:
+    """The one of `harnesses` with which `action` is possible."""
+    candidates = [harness for harness in harnesses if harness.id == action.id]
     if action.action is Action.LOAD:
-        return harness.state is HarnessState.NEW
-    return harness.state is HarnessState.READY and not harness.is_aspired
+        return next((h for h in candidates if h.state is HarnessState.NEW), None)
+    surplus = (h for h in candidates if h.state is HarnessState.READY and not h.is_aspired)
+    return next(surplus, None)
 
 
 def _run_hook(hook: Callable[[], object]) -> None:

@@ -4,12 +4,13 @@ decides nothing.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from modelserver.clock import Clock, SystemClock
 from modelserver.core.handle import ServableHandle
 from modelserver.core.harness import HarnessEvent, HarnessState, LoaderHarness, RetryOptions
+from modelserver.core.harness_set import HarnessSet
 from modelserver.core.loader import Loader
 from modelserver.core.servable import ServableData, ServableId, ServableRequest
 from modelserver.core.serving_map import ServingMap, ServingVersion
@@ -17,6 +18,10 @@ from modelserver.core.state import ManagerState, ServableState
 from modelserver.errors import CancelledError, ServingError, as_serving_error
 
 _log = logging.getLogger(__name__)
+
+_HOLDS_SOMETHING = frozenset(
+    {HarnessState.LOADING, HarnessState.READY, HarnessState.QUIESCING, HarnessState.UNLOADING}
+)
 
 
 class Executor(Protocol):
@@ -54,7 +59,8 @@ class BasicManager:
         self._retry = retry or RetryOptions()
         self._clock = clock or SystemClock()
         self._wake = wake
-        self._harnesses: dict[str, dict[int, LoaderHarness]] = {}
+        self._harnesses = HarnessSet()
+        self._loaded: dict[LoaderHarness, ServingVersion] = {}
         self._events: deque[Callable[[], None]] = deque()
         self._serving = ServingMap()
 
@@ -83,11 +89,15 @@ class BasicManager:
 
     def names(self) -> list[str]:
         """Every name with at least one version under management."""
-        return list(self._harnesses)
+        return self._harnesses.names()
 
     def harnesses(self, name: str) -> dict[int, LoaderHarness]:
-        """The harnesses of one name, by version. A copy; the harnesses are not."""
-        return dict(self._harnesses.get(name, {}))
+        """The current harnesses of one name, by version. A copy; the harnesses are not."""
+        return self._harnesses.current(name)
+
+    def predecessors(self, name: str) -> list[LoaderHarness]:
+        """The harnesses of one name that have been superseded and still hold something."""
+        return self._harnesses.predecessors(name)
 
     def manage(self, versions: Iterable[ServableData[Loader]]) -> None:
         """Take versions of one name under management, as NEW; those that the source reports an
@@ -98,7 +108,7 @@ class BasicManager:
         """
         harnesses = [(LoaderHarness(data, self._retry), data.error) for data in versions]
         for harness, _ in harnesses:
-            self._harnesses.setdefault(harness.id.name, {})[harness.id.version] = harness
+            self._harnesses.add(harness)
             self._publish_state(harness, ManagerState.START)
         for harness, error in harnesses:
             if error is not None:
@@ -106,16 +116,27 @@ class BasicManager:
 
     def stop_managing(self, harness: LoaderHarness) -> None:
         """Forget a version that holds nothing: NEW, DISABLED or ERROR."""
-        versions = self._harnesses[harness.id.name]
-        del versions[harness.id.version]
-        if not versions:
-            del self._harnesses[harness.id.name]
         if harness.state is HarnessState.NEW:
             self._publish_state(harness, ManagerState.END)
+        self._harnesses.discard(harness)
+
+    def supersede(self, harness: LoaderHarness) -> None:
+        """Make room for another version of the same number. What `harness` has loaded serves until
+        it is told to unload.
+        """
+        harness.is_aspired = False
+        if harness.state in _HOLDS_SOMETHING:
+            self._harnesses.supersede(harness)
+        else:
+            self._harnesses.discard(harness)
 
     def set_labels(self, name: str, labels: dict[str, int]) -> None:
         """Replace the labels of `name`; each moves to its version once that is available."""
         self._serving.set_labels(name, labels)
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """Where the labels of `name` point at present. For any thread."""
+        return self._serving.labels(name)
 
     # …loading…
 
@@ -144,7 +165,9 @@ class BasicManager:
         """
         harness.handle(HarnessEvent.UNLOAD_REQUESTED)
         self._publish_state(harness, ManagerState.UNLOADING)
-        self._serving.remove(harness.id).close()
+        version = self._loaded.pop(harness)
+        self._serving.remove(version)
+        version.close()
 
     # …and what comes back from other threads.
 
@@ -184,11 +207,11 @@ class BasicManager:
             return
         harness.error = None
         harness.handle(HarnessEvent.LOAD_SUCCEEDED)
-        self._serving.add(
-            ServingVersion(
-                harness.id, servable, lambda: self._report(lambda: self._quiesced(harness))
-            )
+        version = ServingVersion(
+            harness.id, servable, lambda: self._report(lambda: self._quiesced(harness))
         )
+        self._loaded[harness] = version
+        self._serving.add(version)
         self._publish_state(harness, ManagerState.AVAILABLE)
 
     def _load_failed(self, harness: LoaderHarness, error: ServingError) -> None:
@@ -220,7 +243,9 @@ class BasicManager:
         self._publish_state(harness, ManagerState.END)
 
     def _publish_state(self, harness: LoaderHarness, state: ManagerState) -> None:
-        self._publish(_public_state(harness, state, self._clock))
+        shown = self._harnesses.shown(harness, state)
+        if shown is not None:
+            self._publish(_public_state(*shown, self._clock))
 
 
 def _load(loader: Loader) -> object:

@@ -120,6 +120,7 @@ class LoaderHarness:
         self.id: ServableId = data.id
         self.loader = data.data
         self.revision = data.revision
+        self.origin = data.origin
         self.state = HarnessState.NEW
         self.is_aspired = True
         self.error: ServingError | None = None

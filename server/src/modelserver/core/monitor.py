@@ -60,12 +60,12 @@ class ServableStateMonitor:
     # Writing…
 
     def publish(self, state: ServableState) -> None:
-        """Record `state`, stamped with the time, as the newest of its version and tell the
+        """Record `state`, stamped with its times, as the newest of its version and tell the
         subscribers.
         """
-        state = replace(state, time=self._clock.time())
         with self._changed:
             versions = self._states.setdefault(state.id.name, {})
+            state = _stamp(state, versions.get(state.id.version), self._clock.time())
             versions[state.id.version] = state
             _forget_oldest_ended(versions)
             self._changed.notify_all()
@@ -159,6 +159,25 @@ class ServableStateMonitor:
                 if not result.pending or (left is not None and left <= 0):
                     return result
                 self._clock.wait(self._changed, left)
+
+
+def _stamp(state: ServableState, previous: ServableState | None, now: float) -> ServableState:
+    """Give `state` its times: those of `previous` where they still hold."""
+    loading_time = previous.loading_time if previous else None
+    available_time = previous.available_time if previous else None
+    if state.manager_state is ManagerState.LOADING:
+        loading_time = now
+    if state.manager_state in (ManagerState.START, ManagerState.LOADING):
+        available_time = None
+    elif state.is_available and (previous is None or not previous.is_available):
+        available_time = now
+    return replace(
+        state,
+        time=now,
+        first_seen_time=previous.first_seen_time if previous else now,
+        loading_time=loading_time,
+        available_time=available_time,
+    )
 
 
 def _tell(subscriber: Subscriber, state: ServableState) -> None:

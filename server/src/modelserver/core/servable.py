@@ -30,13 +30,16 @@ class ServableData(Generic[DataT]):
     `data` is small: a storage path, a `Loader`. `error` set means that the version is aspired but
     cannot be had; the manager publishes it as END with that error. `revision` identifies the
     content where the source can tell: a version that failed to load, and comes twice in a row under
-    one other revision, was still being written, and is tried again at once.
+    one other revision, was still being written, and is tried again at once. `origin` says from
+    where the source has it: the same number from another origin is another version, and takes the
+    place of the first.
     """
 
     id: ServableId
     data: DataT | None = None
     error: ServingError | None = None
     revision: Hashable = None
+    origin: Hashable = None
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.error is None):

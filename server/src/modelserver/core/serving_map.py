@@ -114,7 +114,7 @@ def resolve_labels(
 
 
 class ServingMap:
-    """Name → ServingStream. `acquire` is for any thread; the rest is for the manager thread.
+    """Name → ServingStream. What only reads is for any thread; the rest is for the manager thread.
 
     Copy-on-write: a reader sees one consistent map and takes no lock but the version's own.
     """
@@ -149,17 +149,20 @@ class ServingMap:
         )
 
     def add(self, version: ServingVersion) -> None:
-        """Make a version reachable, and move the labels that waited for it."""
+        """Make a version reachable, in the place of one of its number if there is one, and move the
+        labels that waited for it.
+        """
         versions = dict(self._streams.get(version.id.name, _EMPTY).versions)
         versions[version.id.version] = version
         self._replace(version.id.name, versions)
 
-    def remove(self, id: ServableId) -> ServingVersion:
-        """Make a version unreachable and return it, to be closed."""
-        versions = dict(self._streams[id.name].versions)
-        version = versions.pop(id.version)
-        self._replace(id.name, versions)
-        return version
+    def remove(self, version: ServingVersion) -> None:
+        """Make a version unreachable, unless another has its place already; it is to be closed."""
+        name, number = version.id.name, version.id.version
+        versions = dict(self._streams.get(name, _EMPTY).versions)
+        if versions.get(number) is version:
+            del versions[number]
+            self._replace(name, versions)
 
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
         """Request the whole set of labels of `name`."""

@@ -67,11 +67,11 @@ class SourceAdapter(Generic[InT, OutT]):
         self._callback(name, [self._adapt(version) for version in versions])
 
     def _adapt(self, version: ServableData[InT]) -> ServableData[OutT]:
+        from_here = version.revision, version.origin
         if version.error is not None or version.data is None:
-            return ServableData(version.id, error=version.error, revision=version.revision)
+            return ServableData(version.id, None, version.error, *from_here)
         try:
             converted = self._convert(version.id, version.data)
-            return ServableData(version.id, converted, revision=version.revision)
+            return ServableData(version.id, converted, None, *from_here)
         except Exception as error:  # a plug-in's bug is that version's state, not the source's end
-            failure = as_serving_error(error)
-            return ServableData(version.id, error=failure, revision=version.revision)
+            return ServableData(version.id, None, as_serving_error(error), *from_here)

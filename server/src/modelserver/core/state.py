@@ -34,8 +34,12 @@ class ServableState:
 
     `health` is None while all is well, else the error that brought the version here. `message`
     tells a person what is being waited for ("waiting for upload: variables/variables.index"), and
-    is empty when there is nothing to say. `time` is in seconds since the epoch. `retry_time`, on
-    the same scale, is when a failed version is tried next.
+    is empty when there is nothing to say. `retry_time`, in seconds since the epoch, is when a
+    failed version is tried next.
+
+    The other times, on the same scale, are the monitor's: of this state, of the first state of the
+    version, of the newest beginning of a load, and since when the version is AVAILABLE (kept when
+    it leaves, None again when it is to be loaded anew).
     """
 
     id: ServableId
@@ -44,6 +48,9 @@ class ServableState:
     message: str = ""
     time: float = 0.0
     retry_time: float | None = None
+    first_seen_time: float = 0.0
+    loading_time: float | None = None
+    available_time: float | None = None
 
     @property
     def is_available(self) -> bool:

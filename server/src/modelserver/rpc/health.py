@@ -1,7 +1,9 @@
 """Health that follows the models: what grpc.health.v1 answers for each name."""
 
+import threading
 from collections.abc import Iterable, Mapping
 
+from modelserver.core.monitor import ServableStateMonitor
 from modelserver.core.state import ServableState
 from modelserver.rpc.transport.base import Transport
 
@@ -43,3 +45,41 @@ def publish_serving(
     for name, serving in after.items():
         if before.get(name) is not serving:
             transport.set_serving(name, serving)
+
+
+class HealthPublisher:
+    """Keeps a transport's health in step with the states that `monitor` publishes. Thread-safe.
+
+    Until `start`, and again from `stop` on, nothing is SERVING.
+    """
+
+    def __init__(self, transport: Transport, monitor: ServableStateMonitor) -> None:
+        self._transport = transport
+        self._monitor = monitor
+        self._lock = threading.Lock()
+        self._names: tuple[str, ...] = ()
+        self._is_accepting = False
+        self._published: Mapping[str, bool] = {}
+
+    def set_models(self, names: Iterable[str]) -> None:
+        """Answer for the models of these names, and for no others."""
+        self._names = tuple(names)
+        self._publish()
+
+    def start(self) -> None:
+        """Say of each model whether it serves, from now on."""
+        self._is_accepting = True
+        self._monitor.subscribe(lambda _: self._publish())
+        self._publish()
+
+    def stop(self) -> None:
+        """Say NOT_SERVING for everything, and go on saying so."""
+        self._is_accepting = False
+        self._publish()
+
+    def _publish(self) -> None:
+        with self._lock:
+            states = {name: self._monitor.get_version_states(name).values() for name in self._names}
+            serving = serving_by_service(states, is_accepting=self._is_accepting)
+            publish_serving(self._transport, self._published, serving)
+            self._published = serving

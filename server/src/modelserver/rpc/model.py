@@ -82,5 +82,5 @@ def model_version_status(state: ServableState) -> ModelVersionStatus:
 def _refuse_reload(body: bytes) -> bytes:
     raise UnimplementedError(
         "HandleReloadConfigRequest is not supported by this server: change the file given as "
-        "--model_config_file and restart the server."
+        "--model_config_file, which is read again every --model_config_file_poll_wait_seconds."
     )

@@ -10,12 +10,14 @@ from modelserver.sources.monitored_servable import MonitoredServable
 from modelserver.sources.static import StaticSource
 from modelserver.sources.storage_path import StoragePathSource
 from modelserver.sources.versions import All, Latest, ServableVersionPolicy, Specific
+from modelserver.sources.watch import SourceStatus
 
 __all__ = [
     "All",
     "Latest",
     "MonitoredServable",
     "ServableVersionPolicy",
+    "SourceStatus",
     "Specific",
     "StaticSource",
     "StoragePathSource",

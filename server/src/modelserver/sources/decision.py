@@ -154,7 +154,8 @@ class _Examination:
 
     def _data(self, version: int, path: StoragePath) -> ServableData[StoragePath]:
         id_ = ServableId(self._servable.name, version)
-        return ServableData(id_, path, revision=revision_of(path.files))
+        revision = revision_of(path.files)
+        return ServableData(id_, path, revision=revision, origin=self._servable.place)
 
     def _look_again(
         self, version: int, standing: ServableData[StoragePath]

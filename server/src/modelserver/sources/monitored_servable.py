@@ -1,6 +1,6 @@
 """MonitoredServable: one base path to watch, and what to make of what is found there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from modelserver.core.storage_path import StoragePath
@@ -20,7 +20,9 @@ class MonitoredServable:
     files it cannot tell; they are the platform's methods of these names. Without `must_settle`
     every file must settle. `poll_wait_seconds` > 0 is the time from one poll to the next; 0 polls
     once, at the start; below 0 never by itself. Without a next poll nothing settles: what looks
-    complete is taken at once.
+    complete is taken at once. `platform` names what the versions are taken for. `refusal`, if not
+    empty, says why the base path is not looked at: its polls fail with it, so that what was aspired
+    before stands.
     """
 
     name: str
@@ -29,6 +31,15 @@ class MonitoredServable:
     version_policy: ServableVersionPolicy = field(default_factory=Latest)
     poll_wait_seconds: float = 1.0
     must_settle: Callable[[str], bool] = _always
+    platform: str = ""
+    refusal: str = ""
+
+    @property
+    def place(self) -> Hashable:
+        """Where versions come from, and as what: the same number in another place is not the same
+        version.
+        """
+        return self.base_path, self.platform
 
     def path_of(self, directory: str) -> str:
         """Where the version directory of that name is."""

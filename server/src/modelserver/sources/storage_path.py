@@ -9,11 +9,10 @@ from modelserver.clock import Clock, SystemClock
 from modelserver.core.source import Target
 from modelserver.core.storage_path import StoragePath
 from modelserver.errors import InvalidArgumentError, NotFoundError, ServingError
-from modelserver.sources.decision import PollState
 from modelserver.sources.monitored_servable import MonitoredServable
 from modelserver.sources.poller import Poller
 from modelserver.sources.storage.base import Storage
-from modelserver.sources.watch import HeldBackReport, ServableWatch, WatchContext
+from modelserver.sources.watch import HeldBackReport, ServableWatch, SourceStatus, WatchContext
 
 _log = logging.getLogger(__name__)
 
@@ -83,10 +82,9 @@ class StoragePathSource:
         """Watch exactly `servables` from here on.
 
         What is new or has changed is polled at once, whatever its `poll_wait_seconds`; what is left
-        out gets an empty list, which unloads it; the rest is not disturbed. Versions are known by
-        name and number: where a `base_path` changes, a number that is loaded and is found under the
-        new path too serves on as it was loaded from the old one. To have it loaded anew, leave the
-        name out first, or give the new content a new number.
+        out gets an empty list, which unloads it; the rest is not disturbed. Where the place of one
+        changes (`MonitoredServable.place`), its versions stand until versions are found in the new
+        one; of two of the same number, that from the new place is another version.
 
         Raises:
             InvalidArgumentError: a name is listed twice; nothing has changed.
@@ -120,6 +118,11 @@ class StoragePathSource:
         watches = [member.watch for member in list(self._members.values())]
         return {w.servable.name: w.error for w in watches if w.error is not None}
 
+    def statuses(self) -> dict[str, SourceStatus]:
+        """Whether each servable's base path can be looked at, also while a poll hangs there."""
+        watches = [member.watch for member in list(self._members.values())]
+        return {watch.servable.name: watch.status for watch in watches}
+
     def stop(self, timeout: float = 5.0) -> bool:
         """Poll no more, and wait up to `timeout` seconds for polls under way to end. Whether they
         have.
@@ -140,21 +143,22 @@ class StoragePathSource:
 
     def _add(self, servable: MonitoredServable, context: WatchContext, *, poll_first: bool) -> None:
         """Watch `servable`, in the place of an earlier one of its name if there is one."""
-        state = self._retire(servable)
-        watch = ServableWatch(servable, context, state)
+        watch = ServableWatch(servable, context)
+        predecessor = self._retire(servable.name)
+        if predecessor is not None and predecessor.servable.place == servable.place:
+            watch.succeed(predecessor)
         poller = Poller(servable.name, watch.poll, servable.poll_wait_seconds, self._clock)
         self._members[servable.name] = _Member(watch, poller)
         poller.start(poll_first=poll_first)
 
-    def _retire(self, successor: MonitoredServable) -> PollState | None:
-        """End the watch of that name, and give its successor what still holds good."""
-        member = self._members.get(successor.name)
+    def _retire(self, name: str) -> ServableWatch | None:
+        """End the watch of that name, if there is one, and return it."""
+        member = self._members.get(name)
         if member is None:
             return None
         member.poller.stop()
         member.watch.retire()
-        moved = member.watch.servable.base_path != successor.base_path
-        return None if moved else member.watch.state
+        return member.watch
 
     def _remove(self, name: str, context: WatchContext) -> None:
         member = self._members.pop(name)

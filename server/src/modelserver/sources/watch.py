@@ -9,12 +9,21 @@ from typing import TypeAlias
 from modelserver.clock import Clock
 from modelserver.core.source import Target
 from modelserver.core.storage_path import StoragePath
-from modelserver.errors import NotFoundError, ServingError, as_serving_error
+from modelserver.errors import (
+    NotFoundError,
+    ServingError,
+    UnavailableError,
+    UnimplementedError,
+    as_serving_error,
+)
 from modelserver.sources.decision import Decision, PollState, Snapshot, decide
 from modelserver.sources.monitored_servable import MonitoredServable
 from modelserver.sources.storage.base import Storage
 
 _log = logging.getLogger(__name__)
+
+HANGS_AFTER_SECONDS = 20.0
+"""A poll that takes longer counts as one that gets no answer."""
 
 HeldBackReport: TypeAlias = Callable[[str, Mapping[int, str]], None]
 """Receives, after each poll of a servable, every version of it that is held back with the reason.
@@ -32,6 +41,28 @@ class WatchContext:
     versions_always_present: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """Whether a base path can be looked at.
+
+    `is_accessible` is None before the first poll has ended. `error` says why it is not; `warnings`
+    what the last poll that succeeded looked for in vain. It `finds_nothing` where that saw neither
+    a version to aspire nor one to hold back.
+    """
+
+    is_accessible: bool | None = None
+    error: ServingError | None = None
+    warnings: tuple[str, ...] = ()
+    finds_nothing: bool = False
+
+
+def _hangs(base_path: str) -> UnavailableError:
+    return UnavailableError(
+        f"Listing {base_path} has had no answer for more than {HANGS_AFTER_SECONDS:g} s: "
+        "does the storage hang?"
+    )
+
+
 class ServableWatch:
     """Looks at one servable's base path when told to, tells the target, and remembers.
 
@@ -39,14 +70,14 @@ class ServableWatch:
     nothing more from this watch, even if a poll is still stuck in the storage.
     """
 
-    def __init__(
-        self, servable: MonitoredServable, context: WatchContext, state: PollState | None = None
-    ) -> None:
+    def __init__(self, servable: MonitoredServable, context: WatchContext) -> None:
         self.servable = servable
-        self.state = state or PollState()
+        self.state = PollState()
         self.error: ServingError | None = None
         """Why the last poll came to nothing; None after one that succeeded."""
         self._context = context
+        self._has_polled = False
+        self._poll_began: float | None = None
         self._warned: tuple[str, ...] = ()
         self._held_back: Mapping[int, str] = {}
         self._telling = threading.Lock()
@@ -56,17 +87,39 @@ class ServableWatch:
         """Look once. Never raises: whatever goes wrong is logged when it is news, and the last list
         stands.
         """
+        self._poll_began = self._context.clock.monotonic()
         try:
             self._tell(self._look())
         except Exception as error:  # storage, platform and target are plug-ins
             self._remember(error)
         else:
             self.error = None
+        self._has_polled = True
+        self._poll_began = None
+
+    @property
+    def status(self) -> SourceStatus:
+        """What is known of the base path now."""
+        began, now = self._poll_began, self._context.clock.monotonic()
+        if began is not None and now - began >= HANGS_AFTER_SECONDS:
+            return SourceStatus(is_accessible=False, error=_hangs(self.servable.base_path))
+        if self.error is not None:
+            return SourceStatus(is_accessible=False, error=self.error)
+        if not self._has_polled:
+            return SourceStatus()
+        finds_nothing = not (self.state.aspired or self._held_back)
+        return SourceStatus(True, warnings=self._warned, finds_nothing=finds_nothing)
 
     def retire(self) -> None:
         """Tell the target nothing more. Waits for a call to it that is under way."""
         with self._telling:
             self._is_retired = True
+
+    def succeed(self, predecessor: "ServableWatch") -> None:
+        """Take over what a retired watch of the same place knew. Before the first poll."""
+        self.state, self.error = predecessor.state, predecessor.error
+        self._has_polled = predecessor._has_polled
+        self._warned, self._held_back = predecessor._warned, predecessor._held_back
 
     def _look(self) -> Decision:
         storage = self._context.storage
@@ -87,6 +140,8 @@ class ServableWatch:
 
     def _list_children(self) -> list[str]:
         base_path = self.servable.base_path
+        if self.servable.refusal:
+            raise UnimplementedError(self.servable.refusal)
         try:
             return self._context.storage.list_versions(base_path)
         except NotFoundError as error:

@@ -139,6 +139,10 @@ class MemoryTransport:
         else:
             self.serving[service] = serving
 
+    def ping(self, answer: Callable[[], None]) -> None:
+        """Call `answer` before returning."""
+        answer()
+
     def fileno(self) -> int:
         """An eventfd that is readable when calls wait, as `Transport.fileno`."""
         return self._queue.fileno()

@@ -6,10 +6,12 @@ late or double reply is dropped and counted, never misdelivered. `grpc_aio` impl
 one contract suite holds every implementation to this text (`tests/contract/test_transport.py`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol, TypeAlias
+
+from modelserver.histogram import HistogramSnapshot
 
 
 class StatusCode(IntEnum):
@@ -64,6 +66,12 @@ class TransportStats:
     dropped_replies: int = 0
     """Late or double replies."""
     in_flight: int = 0
+    oldest_waiting_seconds: float = 0.0
+    """For how long `next_calls` has not been asked though calls wait."""
+    codes: Mapping[tuple[int, StatusCode], int] = field(default_factory=dict)
+    """How many calls of each method, by index, were answered with each code, or ended with it."""
+    seconds: Mapping[int, HistogramSnapshot] = field(default_factory=dict)
+    """How long the calls of each method took, from their arrival to their answer."""
 
 
 class Transport(Protocol):
@@ -109,6 +117,11 @@ class Transport(Protocol):
     def set_serving(self, service: str, serving: bool | None) -> None:
         """Set what health Check and Watch say of `service` ("" = the server): SERVING, NOT_SERVING,
         or None = SERVICE_UNKNOWN.
+        """
+
+    def ping(self, answer: Callable[[], None]) -> None:
+        """Have `answer` called from where calls are moved, and return at once: a transport that is
+        well calls it at once, one that is wedged never.
         """
 
     def fileno(self) -> int:

@@ -3,12 +3,14 @@
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from modelserver.clock import Clock
-from modelserver.rpc.transport.base import Answer, Calls, TransportStats
+from modelserver.histogram import SECONDS, Histogram
+from modelserver.rpc.transport.base import Answer, Calls, StatusCode, TransportStats
 
 SlotT = TypeVar("SlotT")
 
@@ -25,33 +27,40 @@ class CallQueue(Generic[SlotT]):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._changed = threading.Condition(threading.Lock())
-        self._slots: dict[int, SlotT] = {}
+        self._slots: dict[int, _Slot[SlotT]] = {}
         self._last_id = 0
         self._last_id_taken = 0
         self._arrived = _Arrived()
+        self._waiting_since = 0.0
         self._is_closed = False
         self._eventfd: int | None = None
         self._replied = self._failed = self._cancelled = self._dropped_replies = 0
+        self._endings: defaultdict[int, _Endings] = defaultdict(_Endings)
 
     def accept(self, method: int, body: bytes, deadline: float | None, slot: SlotT) -> int:
         """Queue a call. Returns its id."""
+        now = self._clock.monotonic()
         with self._changed:
-            self._wake_if_idle()
+            if self._arrived.is_empty:
+                self._waiting_since = now
+                self._wake()
             self._last_id += 1
-            self._slots[self._last_id] = slot
+            self._slots[self._last_id] = (slot, method, now, deadline)
             self._arrived.add(self._last_id, method, body, deadline)
             return self._last_id
 
     def abandon(self, id: int) -> SlotT | None:
         """Take a call whose client stopped waiting. None when an answer was first."""
         with self._changed:
-            slot = self._slots.pop(id, None)
-            if slot is not None:
-                self._cancelled += 1
-                if id <= self._last_id_taken:
-                    self._wake_if_idle()
-                    self._arrived.cancelled.append(id)
-            return slot
+            entry = self._slots.pop(id, None)
+            if entry is None:
+                return None
+            self._cancelled += 1
+            self._count_abandoned(entry, self._clock.monotonic())
+            if id <= self._last_id_taken:
+                self._wake_if_idle()
+                self._arrived.cancelled.append(id)
+            return entry[0]
 
     def claim(self, ids: Sequence[int], answers: Sequence[Answer]) -> list[tuple[SlotT, Answer]]:
         """Take the calls that still want their answer, each beside it, in the order given."""
@@ -99,6 +108,7 @@ class CallQueue(Generic[SlotT]):
     def stats(self) -> TransportStats:
         """Counters since construction."""
         with self._changed:
+            is_idle = not self._arrived.ids
             return TransportStats(
                 accepted=self._last_id,
                 replied=self._replied,
@@ -106,21 +116,42 @@ class CallQueue(Generic[SlotT]):
                 cancelled=self._cancelled,
                 dropped_replies=self._dropped_replies,
                 in_flight=len(self._slots),
+                oldest_waiting_seconds=0.0 if is_idle else self._waiting_seconds(),
+                codes={
+                    (method, StatusCode(code)): count
+                    for method, endings in self._endings.items()
+                    for code, count in enumerate(endings.codes)
+                    if count
+                },
+                seconds={m: endings.seconds.snapshot() for m, endings in self._endings.items()},
             )
+
+    def _waiting_seconds(self) -> float:
+        return self._clock.monotonic() - self._waiting_since
 
     def _claim(self, ids: Sequence[int], answers: Sequence[Answer]) -> list[tuple[SlotT, Answer]]:
         claimed = []
+        now = self._clock.monotonic()
         for id, answer in zip(ids, answers, strict=True):
-            slot = self._slots.pop(id, None)
-            if slot is None:
+            entry = self._slots.pop(id, None)
+            if entry is None:
                 self._dropped_replies += 1
                 continue
+            slot, method, accepted_at, _ = entry
             claimed.append((slot, answer))
             if isinstance(answer, bytes):
                 self._replied += 1
+                self._endings[method].add(0, now - accepted_at)
             else:
                 self._failed += 1
+                self._endings[method].add(answer[0], now - accepted_at)
         return claimed
+
+    def _count_abandoned(self, entry: "_Slot[SlotT]", now: float) -> None:
+        _, method, accepted_at, deadline = entry
+        is_late = deadline is not None and deadline <= now
+        code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
+        self._endings[method].add(code, now - accepted_at)
 
     def _wake_if_idle(self) -> None:
         # Whoever takes, takes everything: only the first arrival has to wake anyone.
@@ -139,6 +170,25 @@ class CallQueue(Generic[SlotT]):
             if remaining is not None and remaining <= 0:
                 return
             self._clock.wait(self._changed, remaining)
+
+
+_Slot: TypeAlias = tuple[SlotT, int, float, float | None]
+"""A call that wants its answer: the network side's part, the method, when it was accepted, and its
+deadline. A tuple, because there is one for each call."""
+
+
+class _Endings:
+    """How the calls of one method ended: how often with each code, and after how long."""
+
+    __slots__ = ("codes", "seconds")
+
+    def __init__(self) -> None:
+        self.codes = [0] * len(StatusCode)
+        self.seconds = Histogram(SECONDS)
+
+    def add(self, code: int, seconds: float) -> None:
+        self.codes[code] += 1
+        self.seconds.add(seconds)
 
 
 @dataclass(slots=True)
@@ -164,7 +214,7 @@ class _Arrived:
         if deadline is not None:
             self.has_deadlines = True
 
-    def calls(self, wanted: dict[int, SlotT]) -> Calls:
+    def calls(self, wanted: Container[int]) -> Calls:
         """The calls that still want an answer: some may have been abandoned while they waited."""
         kept = [index for index, id in enumerate(self.ids) if id in wanted]
         if len(kept) < len(self.ids):

@@ -109,6 +109,10 @@ class GrpcAioTransport:
         """Set what health says of `service`, as `Transport.set_serving`."""
         self._health.set(service, serving)
 
+    def ping(self, answer: Callable[[], None]) -> None:
+        """Have the event loop call `answer`, as `Transport.ping`."""
+        self._loop.call_soon_threadsafe(answer)
+
     def fileno(self) -> int:
         """An eventfd that is readable when calls wait, as `Transport.fileno`."""
         return self._queue.fileno()

@@ -1,0 +1,5 @@
+import sys
+
+from testcluster.cli import main
+
+sys.exit(main())
