@@ -36,7 +36,7 @@ from modelserver_operator.work_queue import Key
 
 T = TypeVar("T")
 
-# Each connection over TLS costs asyncio 256 KiB, and one reconciliation alone reads a dozen objects.
+# Each connection over TLS costs asyncio 256 KiB, and one reconciliation reads a dozen objects.
 _READS_AT_ONCE = 16
 
 

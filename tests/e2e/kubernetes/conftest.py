@@ -59,7 +59,14 @@ class Release:
                 "modelserver-operator",
                 str(ROOT / "charts/modelserver-operator"),
             ),
-            *("--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout=180s"),
+            *(
+                "--namespace",
+                OPERATOR_NAMESPACE,
+                "--create-namespace",
+                "--wait",
+                "--take-ownership",
+                "--timeout=180s",
+            ),
             *self._values,
             *more,
         )

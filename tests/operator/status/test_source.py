@@ -72,6 +72,17 @@ def test_the_claim_decides_before_pods_do(
     assert verdict(found, "SourceAccessible") == expected
 
 
+def test_a_claim_that_is_there_now_is_not_missing_any_more_though_no_pod_has_reported() -> None:
+    missing = judge(an_observation(a_server(), claims={"models": None}))
+
+    found = judge(
+        an_observation(a_server(status=missing), claims={"models": ClaimSnapshot(phase="Bound")})
+    )
+
+    assert verdict(missing, "SourceAccessible") == ("False", "ClaimNotFound")
+    assert verdict(found, "SourceAccessible") == ("Unknown", "NotReported")
+
+
 def test_a_claim_that_could_not_be_looked_at_is_not_missing() -> None:
     found = judge(an_observation(a_server(), claims={}))
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import load_incluster_config, load_kube_config
 
 from modelserver_operator.cluster.failures import failure
 from modelserver_operator.cluster.resources import Resource, resource_of_kind
@@ -27,7 +27,7 @@ _METADATA_ONLY = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _PAGE_SIZE = 100
-_CONNECTIONS = 16
+_CONNECTIONS = 32
 _NETWORK_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -221,7 +221,8 @@ async def connect(
         ClusterError: the credentials cannot be read; says which file and why.
 
     """
-    # Each connection has its TLS buffers; a reconciliation makes a dozen requests at once.
+    # Each connection costs memory. More than the reconciler's reads and writes take at once, so
+    # that the Lease's renewal never waits for them.
     configuration = Configuration(connection_pool_maxsize=_CONNECTIONS)
     await _load(configuration, kubeconfig)
     cluster = KubernetesCluster(configuration, kubeconfig, timeout_seconds)
@@ -239,9 +240,10 @@ async def _load(configuration: Configuration, kubeconfig: Path | None) -> None:
             await load_kube_config(
                 str(kubeconfig), client_configuration=configuration, persist_config=False
             )
-    except (ConfigException, OSError) as error:
+    except Exception as error:
+        # The client reads a kubeconfig that is none until something gives.
         where = kubeconfig or "the pod's ServiceAccount"
-        raise ClusterError(f"no credentials in {where}: {error}") from error
+        raise ClusterError(f"no credentials in {where}: {_words(error)}") from error
 
 
 def _words(error: BaseException) -> str:

@@ -15,6 +15,9 @@ _REPORTED = {
 }
 
 
+_OF_CLAIMS = {Reason.CLAIM_NOT_FOUND, Reason.CLAIM_LOST, Reason.CLAIM_NOT_BOUND}
+
+
 def claims_of(facts: Facts) -> tuple[str, ...]:
     """All claims that models are in, in the spec's order."""
     claims = (model.claim for model in facts.server.spec.models)
@@ -92,7 +95,9 @@ def _follows_config(facts: Facts, pod: PodSnapshot) -> bool:
 
 
 def _is_unheard(facts: Facts) -> Finding | None:
-    return unheard(facts, Aspect.SOURCE_ACCESSIBLE)
+    finding = unheard(facts, Aspect.SOURCE_ACCESSIBLE)
+    # What was said of a claim has been looked at anew, above, without any pod's help.
+    return None if finding and finding.reason in _OF_CLAIMS else finding
 
 
 def _is_not_listed_yet(facts: Facts) -> Finding | None:
