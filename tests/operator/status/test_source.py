@@ -73,11 +73,10 @@ def test_the_claim_decides_before_pods_do(
 
 
 def test_a_claim_that_is_there_now_is_not_missing_any_more_though_no_pod_has_reported() -> None:
-    missing = judge(an_observation(a_server(), claims={"models": None}))
+    pod, there = a_pod(ready=False), ClaimSnapshot(phase="Bound")
+    missing = judge(an_observation(a_server(), [pod], [], claims={"models": None}))
 
-    found = judge(
-        an_observation(a_server(status=missing), claims={"models": ClaimSnapshot(phase="Bound")})
-    )
+    found = judge(an_observation(a_server(status=missing), [pod], [], claims={"models": there}))
 
     assert verdict(missing, "SourceAccessible") == ("False", "ClaimNotFound")
     assert verdict(found, "SourceAccessible") == ("Unknown", "NotReported")
