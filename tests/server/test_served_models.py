@@ -1,5 +1,6 @@
 """What a configuration becomes, on tables in real directories."""
 
+import gc
 import time
 
 import numpy as np
@@ -133,3 +134,27 @@ def test_a_platform_that_does_not_exist_is_told_at_once_where_the_models_are_fix
 
     with pytest.raises(InvalidArgumentError, match="No platform is called 'onyx'"):
         ServedModels(ServerConfig(models=models))
+
+
+def test_nothing_is_kept_of_models_that_have_gone(scene):
+    base_path = scene.table("m", 1)
+    stays = model("stays", scene.table("stays", 1))
+    for number in range(5):
+        batching = BatchingOptions(max_batch_size=8 + number, allowed_batch_sizes=(8 + number,))
+        scene.apply(stays, model(f"m{number}", base_path, batching=batching))
+        scene.wait_for(f"m{number}", 1)
+    scene.apply(stays)
+    eventually(lambda: len(scene.served.manager.list_available_servable_ids()) == 1)
+    gc.collect()
+    scene.apply(stays)
+
+    served = scene.served
+    assert (list(served._predictors), list(served._platform_of)) == (["stays"], ["stays"])
+    assert list(served._platforms) == [("lookup", ())]
+
+
+def test_a_base_path_that_is_no_address_is_refused_by_itself(scene):
+    scene.apply(model("odd", "//[x"), model("stranger", "gs://[x"))
+
+    eventually(lambda: all(m.source.is_accessible is False for m in scene.served.snapshots()))
+    assert isinstance(scene.snapshot("stranger").source.error, UnimplementedError)

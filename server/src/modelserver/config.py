@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -135,7 +134,7 @@ def check_models(models: tuple[ModelConfig, ...]) -> None:
                 f"Illegal to list model {model.name} multiple times in config list"
             )
         seen.add(model.name)
-        if not model.base_path.startswith("/") and not urlsplit(model.base_path).scheme:
+        if not model.base_path.startswith("/") and "://" not in model.base_path:
             raise InvalidArgumentError(
                 f"Expected model {model.name} to have an absolute path or URI; "
                 f"got base_path()={model.base_path}"

@@ -37,6 +37,7 @@ def parse_config_document(content: bytes) -> ModelList:
     """
     try:
         value = json.loads(content)
+        json.dumps(value, ensure_ascii=False).encode()  # escaped halves of characters do not travel
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested without end
         raise InvalidArgumentError(f"The config document is not JSON: {error}") from error
     document = JsonObject.at("", value)

@@ -78,7 +78,7 @@ class ConfigWatch:
             self._apply(self._file.parse(content))
         except Exception as error:
             self._refused = content
-            self._refuse(hash_of(content), str(error))
+            self._refuse(hash_of(content), str(error) or repr(error))
         else:
             self._in_force = content
             self._accept(content)

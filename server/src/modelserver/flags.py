@@ -125,6 +125,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise InvalidArgumentError(
             "give a --port above 0 or a --grpc_socket_path: there is nowhere to listen"
         )
+    if flags.admin_port and flags.admin_port == flags.port:
+        raise InvalidArgumentError("--admin_port and --port must not be the same")
     if flags.batching_parameters_file and not flags.enable_batching:
         raise InvalidArgumentError("--batching_parameters_file is set without --enable_batching")
     for name in ("drain_seconds", "max_connection_age_seconds"):

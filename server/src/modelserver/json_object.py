@@ -1,7 +1,6 @@
 """JsonObject: reads the members of a JSON object with their types. Pure."""
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard, TypeVar
@@ -11,6 +10,9 @@ from modelserver.errors import InvalidArgumentError
 ValueT = TypeVar("ValueT")
 
 INT64 = range(-(2**63), 2**63)
+
+_MAX_SECONDS = 1e9
+"""Beyond what anybody lives to see; a float has room for far more than clocks and threads do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class JsonObject:
         """Read a duration; None where there is none."""
         if self.members.get(key) is None:
             return None
-        return float(self._read(key, None, "a number of seconds, at least 0,", _is_seconds))
+        return float(self._read(key, None, "a number of seconds from 0 to 1e9", _is_seconds))
 
     def one_of(self, key: str, choices: Mapping[str, ValueT], default: str) -> ValueT:
         """Read one of the words that are the keys of `choices`; returns what it stands for."""
@@ -124,7 +126,7 @@ def _is_integer(value: object) -> TypeGuard[int]:
 def _is_seconds(value: object) -> TypeGuard[float]:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return math.isfinite(value) and value >= 0
+    return 0 <= value <= _MAX_SECONDS  # false for NaN
 
 
 def _whole(limits: range) -> str:

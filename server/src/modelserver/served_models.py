@@ -8,7 +8,6 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from modelserver.admin.snapshot import ModelSnapshot, SourceSnapshot
@@ -101,11 +100,12 @@ class ServedModels:
         from nothing: it is told in `snapshots`.
         """
         with self._applying:
-            previous, self._list = self._list, wanted
             servables = [self._monitored(model) for model in wanted.models]
+            previous, self._list = self._list, wanted
             self._apply_policies(previous, wanted)
             self._apply_batching(wanted)
             self._source.update_servables(servables)
+            self._forget_the_others(wanted)
             if wanted.poll_request != previous.poll_request and previous.models:
                 self._poll_now()
 
@@ -128,6 +128,15 @@ class ServedModels:
             for name, predictors in self._predictors.items():
                 for predictor in list(predictors):
                     predictor.use(self._batching_of.get(name))
+
+    def _forget_the_others(self, wanted: ModelList) -> None:
+        """Keep nothing of models that are gone, but the predictors of versions that are not yet."""
+        names = {model.name for model in wanted.models}
+        self._platform_of = {n: p for n, p in self._platform_of.items() if n in names}
+        in_use = {id(platform) for platform in self._platform_of.values()}
+        self._platforms = {k: p for k, p in self._platforms.items() if id(p) in in_use}
+        with self._adjusting:
+            self._predictors = {n: p for n, p in self._predictors.items() if len(p) or n in names}
 
     # …finding the versions…
 
@@ -232,8 +241,8 @@ _NO_PLATFORM = _NoPlatform()
 
 
 def _storage_refusal(base_path: str) -> str:
-    scheme = urlsplit(base_path).scheme
-    if not scheme:
+    scheme, separator, _ = base_path.partition("://")
+    if base_path.startswith("/") or not separator:
         return ""
     return (
         f"{base_path}: {scheme}:// is not in this release; mount the storage and give the path of "

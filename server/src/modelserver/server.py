@@ -90,11 +90,15 @@ class ModelServer:
             _log.info("Admin port at http://0.0.0.0:%d/", self._config.admin_port)
 
     def _start_loading(self) -> None:
-        self._models.start()
+        """Apply first: what is known at the start is polled as its interval says (below 0: never),
+        what comes later at once.
+        """
         if self._watch is None:
             self._apply(ModelList(self._config.models))
         else:
             self._watch.poll()
+        self._models.start()
+        if self._watch is not None:
             self._watch.start()
 
     def _start_up(self) -> StartUp:
@@ -140,6 +144,7 @@ class ModelServer:
 
     def _stop(self) -> bool:
         """Stop every part. Returns whether all its threads have ended."""
+        self._view.phase = Phase.DRAINING
         if self._watch is not None:
             self._watch.stop()
         self._rpc.stop(0)

@@ -49,15 +49,17 @@ class StartUp:
             FailedPreconditionError: models failed, and that is not to be served.
 
         """
-        waited_seconds = 0.0
+        waited_seconds = searched_seconds = 0.0
         while not stop.is_set():
+            is_configured = self._is_configured()  # before the models: they come with it
             awaited = self._awaited()
             self._wait_a_moment(awaited, stop)
-            pending = self._pending(awaited, waited_seconds)
-            if not pending and self._is_configured():
+            pending = self._pending(awaited, searched_seconds)
+            if is_configured and not pending:
                 self._check_failures()
                 return True
             waited_seconds += _LOOK_SECONDS
+            searched_seconds += _LOOK_SECONDS if is_configured else 0.0
             if waited_seconds % _REMIND_SECONDS == 0:
                 _log.info("Still waiting for %s", self._describe(pending) or "a configuration")
         return False
@@ -77,14 +79,14 @@ class StartUp:
         self._failed |= result.failed
 
     def _pending(
-        self, awaited: frozenset[ServableRequest], waited_seconds: float
+        self, awaited: frozenset[ServableRequest], searched_seconds: float
     ) -> frozenset[ServableRequest]:
         """Those of the models that are not there yet that keep the port closed."""
         unsettled = awaited - self._reached - self._failed.keys()
         if not self._serve_partial:
             return unsettled
         sources = self._models.source_statuses()
-        may_be_found = waited_seconds < _FIRST_POLL_SECONDS
+        may_be_found = searched_seconds < _FIRST_POLL_SECONDS
         return frozenset(
             request
             for request in unsettled

@@ -193,6 +193,20 @@ class Served:
         pods = self.workspace.get("pods", "-l", f"modelserver.dev/name={self.name}")["items"]
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
+    def endings(self):
+        """Why the servers' containers have ended, as far as Kubernetes remembers."""
+        states = [s for pod in self.container_statuses() for s in (pod["state"], pod["lastState"])]
+        return [state["terminated"]["reason"] for state in states if "terminated" in state]
+
+    def waits(self):
+        """What the servers' containers wait for."""
+        states = [status["state"] for status in self.container_statuses()]
+        return [state["waiting"]["reason"] for state in states if "waiting" in state]
+
+    def container_statuses(self):
+        pods = self.pods()
+        return [s for pod in pods for s in pod["status"].get("containerStatuses", [])]
+
     def pod_uids(self):
         return {pod["metadata"]["uid"] for pod in self.pods()}
 

@@ -82,23 +82,25 @@ def test_a_restarted_api_server_is_noticed_and_the_work_goes_on(workspace, node)
     assert load.failures == []
 
 
-def test_a_server_that_is_out_of_memory_says_so_within_thirty_seconds(workspace):
+def test_a_server_that_is_out_of_memory_says_so_within_thirty_seconds(workspace, eventually):
     workspace.add_version(1)
     limits = {"limits": {"memory": "24Mi"}, "requests": {"cpu": "10m"}}
 
     served = workspace.serve(resources=limits)
+    eventually(served.endings, lambda endings: "OOMKilled" in endings, "the kernel's verdict")
 
-    condition = served.wait_for("WorkloadAvailable", "False", "OOMKilled", seconds=60)
+    condition = served.wait_for("WorkloadAvailable", "False", "OOMKilled", seconds=30)
     assert "memory" in condition["message"]
 
 
-def test_a_server_that_crashes_says_how_it_ended(workspace):
+def test_a_server_that_crashes_says_how_it_ended_within_thirty_seconds(workspace, eventually):
     workspace.add_version(1)
     container = {"name": "modelserver", "args": ["--no_such_flag"]}
 
     served = workspace.serve(podTemplate={"spec": {"containers": [container]}})
+    eventually(served.waits, lambda waits: "CrashLoopBackOff" in waits, "the kubelet's verdict")
 
-    condition = served.wait_for("WorkloadAvailable", "False", "CrashLooping", seconds=60)
+    condition = served.wait_for("WorkloadAvailable", "False", "CrashLooping", seconds=30)
     assert "exit code 2" in condition["message"]
 
 

@@ -67,6 +67,23 @@ def test_promise_3_delete_completes_with_the_operator_down(served, operator_down
     assert workspace.get(kinds, "-l", selector)["items"] == []
 
 
+def test_promise_3_a_namespace_goes_with_the_operator_down(workspace, release, request):
+    namespace = f"{workspace.namespace}-gone"
+    server = {"apiVersion": "modelserver.dev/v1alpha1", "kind": "ModelServer"}
+    server["metadata"] = {"name": "tables", "namespace": namespace}
+    server["spec"] = {"models": [{"name": "tables", "uri": "pvc://models/tables"}]}
+    workspace.cluster.kubectl("create", "namespace", namespace)
+    workspace.cluster.kubectl("apply", "-f", "-", input=json.dumps(server))
+    workspace.cluster.kubectl(
+        *("-n", namespace, "wait", "--for=create", "deployment/tables", "--timeout=60s")
+    )
+
+    request.getfixturevalue("operator_down")
+    workspace.cluster.kubectl("delete", "namespace", namespace, "--timeout=90s")
+
+    assert not exists(workspace, f"namespace/{namespace}")
+
+
 def test_promise_4_the_status_is_at_most_ten_seconds_behind_the_pods(served, workspace):
     workspace.add_version(2)
     while served.predict() != 2:

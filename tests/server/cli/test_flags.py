@@ -313,6 +313,12 @@ def test_a_config_document_stands_alone(capsys, other):
     )
 
 
+def test_two_ports_are_two_numbers(capsys, base_path):
+    message = refusal(capsys, f"--model_base_path={base_path}", "--port=8500", "--admin_port=8500")
+
+    assert "--admin_port and --port must not be the same" in message
+
+
 def test_outside_kubernetes_there_is_neither_an_admin_port_nor_an_age_of_connections(base_path):
     config = parse(f"--model_base_path={base_path}")
 

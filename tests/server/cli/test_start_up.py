@@ -1,12 +1,17 @@
 """What keeps the port closed at start-up, and how it is told."""
 
+import itertools
+import threading
+
 import pytest
 
+from modelserver.config import ModelConfig, ModelList, ModelListFile, ServerConfig
 from modelserver.core.servable import ServableId
 from modelserver.core.state import ManagerState, ServableState
 from modelserver.errors import DataLossError, NotFoundError
+from modelserver.served_models import ServedModels
 from modelserver.sources import SourceStatus
-from modelserver.start_up import describe_failures, describe_pending, is_on_its_way
+from modelserver.start_up import StartUp, describe_failures, describe_pending, is_on_its_way
 
 START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
 BROKEN = DataLossError("saved_model.pb is truncated")
@@ -68,3 +73,23 @@ def test_what_is_awaited_is_described_with_states_messages_and_errors():
     assert describe_pending("m", {}, SourceStatus()) == "m: no version found yet"
     lost = SourceStatus(False, NotFoundError("no such path"))
     assert describe_pending("m", {}, lost) == "m: no such path"
+
+
+def test_the_models_of_a_configuration_that_comes_late_are_waited_for(tmp_path):
+    file = ModelListFile(tmp_path / "config.json", lambda content: ModelList())
+    served = ServedModels(ServerConfig(model_list_file=file))
+    served.start()
+    stop, looks = threading.Event(), itertools.count()
+
+    def is_configured():
+        look = next(looks)
+        if look == 1:
+            served.apply(ModelList((ModelConfig("m", str(tmp_path / "empty"), "lookup"),)))
+        if look == 3:
+            stop.set()
+        return look > 0
+
+    has_opened = StartUp(served, is_configured, serve_partial=False).wait(stop)
+
+    assert not has_opened
+    assert served.stop()

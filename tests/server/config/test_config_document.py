@@ -185,7 +185,20 @@ def test_a_wrong_document_is_refused_with_the_place(document, message):
         ),
         (
             {"pollSeconds": -1},
-            "models[0].pollSeconds: a number of seconds, at least 0, is expected, found -1",
+            "models[0].pollSeconds: a number of seconds from 0 to 1e9 is expected, found -1",
+        ),
+        (
+            {"pollSeconds": 10**400},
+            "models[0].pollSeconds: a number of seconds from 0 to 1e9 is expected, found "
+            f"1{'0' * 76}...",
+        ),
+        (
+            {"pollSeconds": float("nan")},
+            "models[0].pollSeconds: a number of seconds from 0 to 1e9 is expected, found NaN",
+        ),
+        (
+            {"basePath": "gs:[x"},
+            "Expected model m to have an absolute path or URI; got base_path()=gs:[x",
         ),
         ({"await": 1}, "models[0].await: true or false is expected, found 1"),
         (
@@ -211,6 +224,14 @@ def test_a_wrong_model_is_refused_with_the_place_and_what_is_expected(members, m
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_not_json_is_refused(content):
     with pytest.raises(InvalidArgumentError, match=r"^The config document is not JSON: "):
+        parse_config_document(content)
+
+
+@pytest.mark.parametrize("models", [r'[{"name": "\ud800", "basePath": "/m"}]', r'{"\udfff": 1}'])
+def test_half_a_character_is_refused_wherever_it_is(models):
+    content = f'{{"schemaVersion": 1, "models": {models}}}'.encode()
+
+    with pytest.raises(InvalidArgumentError, match="surrogates not allowed"):
         parse_config_document(content)
 
 

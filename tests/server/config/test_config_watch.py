@@ -137,3 +137,11 @@ def test_a_mounted_config_map_that_is_swapped_by_links_is_seen(scene, tmp_path):
     scene.watch.poll()
 
     assert [scene.applied.get(), scene.applied.get()] == [["a"], ["b"]]
+
+
+def test_a_failure_without_words_is_told_all_the_same(scene):
+    scene.failure = AssertionError()
+
+    scene.poll(b"a")
+
+    assert scene.watch.status == ConfigStatus("", hash_of(b"a"), "AssertionError()")

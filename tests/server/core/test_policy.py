@@ -112,6 +112,26 @@ def action(kind: Action, version: int) -> ServableAction:
         pytest.param(
             [(1, QUIESCING, False), (2, NEW, True)], action(LOAD, 2), id="does-not-wait-for-handles"
         ),
+        pytest.param(
+            [(1, READY, False), (2, READY, False), (1, NEW, True), (2, LOADING, True)],
+            action(LOAD, 1),
+            id="what-is-to-be-replaced-by-its-own-number-stays-until-then",
+        ),
+        pytest.param(
+            [(1, READY, False), (1, LOADING, True), (2, READY, True)],
+            None,
+            id="and-though-a-successor-is-ready",
+        ),
+        pytest.param(
+            [(1, READY, False), (2, READY, False), (1, LOADING, True), (2, ERROR, True)],
+            None,
+            id="and-where-its-replacement-has-failed",
+        ),
+        pytest.param(
+            [(1, READY, False), (1, ERROR, True), (2, READY, True)],
+            action(UNLOAD, 1),
+            id="but-not-for-a-failed-replacement-beside-a-successor",
+        ),
     ],
 )
 def test_availability_preserving(versions, expected):

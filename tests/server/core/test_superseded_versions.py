@@ -217,3 +217,33 @@ def test_stopping_unloads_what_has_been_superseded_too():
     assert rig.manager.stop(30)
 
     assert (old.is_loaded, new.is_loaded) == (False, False)
+
+
+def test_of_several_versions_each_serves_until_its_own_number_is_loaded():
+    rig = Rig()
+
+    def aspire(origin):
+        loaders = {v: FakeLoader(f"{v} from {origin}") for v in (1, 2)}
+        data = [ServableData(ServableId("m", v), loaders[v], origin=origin) for v in loaders]
+        rig.manager.set_aspired_versions("m", data)
+        rig.settle()
+        return loaders
+
+    def served():
+        requests = [ServableRequest.specific("m", version) for version in (1, 2)]
+        return [rig.manager.get_servable_handle(request) for request in requests]
+
+    old = aspire("a")
+    rig.run_loads()
+    aspire("b")
+    while len(rig.load):
+        for handle in served():
+            handle.release()
+        rig.load.run_one()
+        rig.settle()
+
+    handles = served()
+    assert [handle.servable for handle in handles] == ["1 from b", "2 from b"]
+    assert not any(loader.is_loaded for loader in old.values())
+    for handle in handles:
+        handle.release()

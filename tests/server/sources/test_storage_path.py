@@ -284,6 +284,7 @@ def test_a_moved_servable_is_judged_by_what_its_new_base_path_holds(scene: Scene
 
     source.update_servables([replace(before, base_path="/new")])
 
+    assert scene.ear.next_held_back("a") == {}  # nothing of the old place is waited for
     assert scene.ear.next_held_back("a") == {1: "waiting for upload: model"}
     assert not scene.ear.has_heard_more("a")
 

@@ -19,7 +19,8 @@ class Readiness:
         if snapshot.is_draining:
             return "draining: the server is stopping"
         reason = "" if self._has_been_ready else awaits(snapshot)
-        self._has_been_ready = not reason
+        if not reason:  # never back, also not by a thread that looked earlier
+            self._has_been_ready = True
         return reason
 
 

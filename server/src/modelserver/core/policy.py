@@ -53,15 +53,19 @@ def availability_preserving(
     """Load the new before unloading the old: while any version is aspired, one stays available.
 
     1. Unload the lowest unaspired READY version if that costs no availability: nothing is aspired
-       at all, or an aspired version is READY, or another unaspired one still is.
+       at all, or an aspired version is READY, or another unaspired one still is. One whose number
+       is aspired from another place stays while that is on its way: requests may name the number.
     2. Else load the highest aspired NEW version.
 
     So the last good version serves on until an aspired one is READY: for ever if none gets there.
     """
     aspired = [version for version in versions if version.is_aspired]
-    surplus = _unaspired_ready(versions)
     has_successor = any(version.state is HarnessState.READY for version in aspired)
-    if surplus and (not aspired or has_successor or len(surplus) > 1):
+    arrived = _ARRIVED_OR_FAILED if has_successor else _ARRIVED
+    on_their_way = {version.id for version in aspired if version.state not in arrived}
+    ready = _unaspired_ready(versions)
+    surplus = [id for id in ready if id not in on_their_way]
+    if surplus and (not aspired or has_successor or len(ready) > 1):
         return ServableAction(Action.UNLOAD, min(surplus))
     return _load_highest_new(aspired)
 
@@ -83,6 +87,8 @@ def resource_preserving(versions: Sequence[AspiredServableStateSnapshot]) -> Ser
     return _load_highest_new([version for version in versions if version.is_aspired])
 
 
+_ARRIVED = frozenset({HarnessState.READY})
+_ARRIVED_OR_FAILED = frozenset({HarnessState.READY, HarnessState.ERROR})
 _HOLDS_NOTHING = frozenset({HarnessState.DISABLED, HarnessState.ERROR})
 
 

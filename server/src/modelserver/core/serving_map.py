@@ -167,6 +167,8 @@ class ServingMap:
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
         """Request the whole set of labels of `name`."""
         self._requested_labels[name] = dict(labels)
+        if not labels:
+            del self._requested_labels[name]
         self._replace(name, self._streams.get(name, _EMPTY).versions)
 
     def labels(self, name: str) -> Mapping[str, int]:

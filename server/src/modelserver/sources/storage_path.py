@@ -147,6 +147,8 @@ class StoragePathSource:
         predecessor = self._retire(servable.name)
         if predecessor is not None and predecessor.servable.place == servable.place:
             watch.succeed(predecessor)
+        elif predecessor is not None:  # what it held back is not what is waited for now
+            context.report_held_back(servable.name, {})
         poller = Poller(servable.name, watch.poll, servable.poll_wait_seconds, self._clock)
         self._members[servable.name] = _Member(watch, poller)
         poller.start(poll_first=poll_first)

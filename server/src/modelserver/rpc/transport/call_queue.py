@@ -41,9 +41,9 @@ class CallQueue(Generic[SlotT]):
         """Queue a call. Returns its id."""
         now = self._clock.monotonic()
         with self._changed:
-            if self._arrived.is_empty:
+            if not self._arrived.ids:  # news of cancelled calls may be there already
                 self._waiting_since = now
-                self._wake()
+            self._wake_if_idle()
             self._last_id += 1
             self._slots[self._last_id] = (slot, method, now, deadline)
             self._arrived.add(self._last_id, method, body, deadline)
