@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 .PHONY: help setup tutorial demo test test-fast check format cluster-up cluster-down bench bench-operator images lock proto clean
 
 help:  ## Say what the targets do
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## Make .venv with everything pinned (2 GB, about a minute); nothing else on the machine changes
 
@@ -59,7 +59,7 @@ cluster-down: setup  ## Stop that cluster; nothing of it is left
 bench: setup  ## Measure the manager, the scheduler and batching; prints tables, writes out/bench.json
 	$(BIN)/python tests/bench/run.py --json out/bench.json
 
-bench-operator: setup  ## Measure the operator with 500 ModelServers (20 minutes); prints tables, writes out/bench-operator.json
+bench-operator: setup  ## Measure the operator with 500 ModelServers (17 minutes); prints tables, writes out/bench-operator.json
 	$(BIN)/python tests/bench/bench_operator.py --json out/bench-operator.json
 
 images:  ## Build the container images with docker, podman or buildah, and save them in ~/.cache/modelserver/images

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from modelserver_operator.admin_client import PodUnreachableError, open_admin_client
+from modelserver_operator.admin_client import Answer, PodUnreachableError, open_admin_client
 
 pytestmark = pytest.mark.asyncio
 
@@ -91,3 +91,13 @@ async def test_a_connection_is_used_again() -> None:
             await client.fetch(IP, "")
 
     assert len(peers) == 1
+
+
+async def test_an_etag_that_could_not_be_sent_back_is_dropped() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=b"{}", headers={"ETag": "\N{SNOWMAN}"})
+
+    async with pod(handler) as port, open_admin_client(20, port) as client:
+        answer = await client.fetch(IP, "")
+
+    assert answer == Answer(b"{}", "")

@@ -1,9 +1,11 @@
 """What a reconciliation gets to see."""
 
+import asyncio
+
 import pytest
 
 from modelserver_operator.api import ModelServer
-from modelserver_operator.cluster.resources import CLAIM, DEPLOYMENT, SERVICE
+from modelserver_operator.cluster.resources import CLAIM, DEPLOYMENT, SERVICE, Resource
 from modelserver_operator.errors import ForbiddenError, UnavailableError
 from modelserver_operator.gather import Gatherer
 from modelserver_operator.json_types import JsonObject
@@ -26,14 +28,42 @@ def cluster() -> FakeCluster:
     return FakeCluster()
 
 
+class SlowCluster(FakeCluster):
+    """Takes a turn of the event loop for each read, and counts those under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[int] = []
+        self._under_way = 0
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> JsonObject:
+        await self._read()
+        return await super().get(resource, namespace, name)
+
+    async def list_objects(
+        self, resource: Resource, namespace: str | None, selector: str = ""
+    ) -> list[JsonObject]:
+        await self._read()
+        return await super().list_objects(resource, namespace, selector)
+
+    async def _read(self) -> None:
+        self._under_way += 1
+        self.reads.append(self._under_way)
+        await asyncio.sleep(0)
+        self._under_way -= 1
+
+
+def a_server(**spec: object) -> ModelServer:
+    models = [{"name": "mnist", "uri": "pvc://models/mnist"}]
+    metadata = {"name": "mnist", "namespace": NS, "uid": "u"}
+    return ModelServer.parse({"metadata": metadata, "spec": {"models": models, **spec}})
+
+
 async def gather(
     cluster: FakeCluster, capabilities: Capabilities = NO_EXTRAS, **spec: object
 ) -> Observed:
-    models = [{"name": "mnist", "uri": "pvc://models/mnist"}]
-    metadata = {"name": "mnist", "namespace": NS, "uid": "u"}
-    server = ModelServer.parse({"metadata": metadata, "spec": {"models": models, **spec}})
     poller = PodPoller(FakePods(), lambda _: None, 4)
-    return await Gatherer(cluster, poller).gather(server, capabilities)
+    return await Gatherer(cluster, poller).gather(a_server(**spec), capabilities)
 
 
 def an_object(
@@ -113,3 +143,12 @@ async def test_a_read_that_fails_fails_it_all_with_its_own_error(
         await gather(cluster)
 
     assert failed.value is refusal
+
+
+async def test_rounds_of_many_together_read_no_more_at_once_than_they_may() -> None:
+    cluster = SlowCluster()
+    gatherer = Gatherer(cluster, PodPoller(FakePods(), lambda _: None, 4), reads_at_once=3)
+
+    await asyncio.gather(*(gatherer.gather(a_server(), NO_EXTRAS) for _ in range(4)))
+
+    assert max(cluster.reads) == 3

@@ -143,3 +143,13 @@ def test_it_knows_whose_objects_there_are() -> None:
         pods.delivered(metadata(name, labels={"modelserver.dev/name": name}), 0, deleted=False)
 
     assert pods.owners == {Key("ns", "a"), Key("ns", "b")}
+
+
+def test_a_list_that_is_older_than_a_deletion_revives_nothing(services: Inventory) -> None:
+    services.delivered(metadata(), 0, deleted=False)
+    before = services.before_listing()
+    services.delivered(metadata(), 1, deleted=True)
+
+    assert services.compare(before, [metadata()], 1) == set()
+    assert services.swallowed(100) == 0
+    assert len(services) == 0

@@ -1,5 +1,6 @@
 """What the real client makes of answers that are none, and of credentials."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -79,7 +80,10 @@ def test_an_answer_of_somebody_else_is_told_as_it_is(body: bytes, words: str) ->
     assert words in str(failure("GET", "/", 502, {}, body))
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("soon", None)])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("soon", None), ("inf", 60.0), ("nan", None), ("86400", 60.0)],
+)
 def test_the_servers_wish_for_a_pause_is_kept(header: str, seconds: float | None) -> None:
     error = failure("GET", "/", 429, {"Retry-After": header}, b"")
 
@@ -188,3 +192,26 @@ async def test_outside_a_pod_there_is_no_service_account() -> None:
 )
 def test_paths_are_the_api_servers(path: str, expected: str) -> None:
     assert path == expected
+
+
+@pytest.mark.asyncio
+async def test_a_page_in_place_of_an_answer_is_an_outage(tmp_path: Path) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as proxy:
+        kubeconfig = tmp_path / "config"
+        kubeconfig.write_text(_kubeconfig(proxy.sockets[0].getsockname()[1]))
+        async with connect(kubeconfig) as client:
+            with pytest.raises(UnavailableError, match="html"):
+                await get(client)
+
+
+def _kubeconfig(port: int) -> str:
+    cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    user = {"name": "u", "user": {}}
+    parts = {"clusters": [cluster], "contexts": [context], "users": [user]}
+    return json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "c", **parts})

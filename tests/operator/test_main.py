@@ -172,6 +172,7 @@ async def test_it_stops_when_told_and_gives_the_lease_up(
     lease = server.cluster.peek(LEASE, "default", "modelserver-operator")
     assert not lease["spec"].get("holderIdentity")
     assert "Traceback" not in "".join(process.log)
+    assert "kopf" not in "".join(process.log)
 
 
 async def test_a_second_replica_answers_probes_and_does_nothing_else_until_it_leads(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import wraps
 
 import pytest
@@ -300,3 +301,46 @@ def test_pods_that_hang_do_not_keep_others_waiting() -> None:
         return list(poller.reports(OWNER))
 
     assert len(run_in_virtual_time(run())) == 10
+
+
+@scene
+async def test_a_pod_that_has_ended_is_asked_no_more(scene: Scene) -> None:
+    scene.pods.report(IP, report("whose-address-it-is-now"))
+
+    scene.poller.follow(OWNER, [replace(pod(), phase="Failed")])
+    await asyncio.sleep(10)
+
+    assert scene.pods.fetches == []
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"podUid": "u", "models": [{"name": 1e999}]}'])
+def test_nothing_that_a_pod_answers_ends_the_polling_of_others(body: bytes) -> None:
+    @scene
+    async def test(scene: Scene) -> None:
+        scene.pods.answer(IP, body)
+        scene.pods.report("10.0.0.2", report("uid-2"))
+        scene.poller.follow(OWNER, [pod(), pod("uid-2", "10.0.0.2")])
+        await asyncio.sleep(10)
+
+        assert set(scene.poller.unreachable(OWNER)) == {"uid-1"}
+        assert scene.fetches_of("10.0.0.2") > 1
+
+    test()
+
+
+def test_a_bug_in_asking_one_pod_is_that_pods_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    class Surprising:
+        async def fetch(self, ip: str, etag: str) -> Answer:
+            raise LookupError("who would have thought")
+
+    async def run() -> str:
+        poller = PodPoller(Surprising(), lambda _: None, 4)
+        poller.follow(OWNER, [pod()])
+        running = asyncio.create_task(poller.run())
+        await asyncio.sleep(10)
+        running.cancel()
+        await asyncio.wait([running])
+        return poller.unreachable(OWNER)["uid-1"]
+
+    assert "who would have thought" in run_in_virtual_time(run())
+    assert "a bug in asking pod 10.0.0.1" in caplog.text

@@ -763,3 +763,47 @@ async def test_two_rounds_at_once_come_to_the_same_end(world: World) -> None:
     await world.settle()
 
     assert world.cluster.names(SERVICE) == ["mnist", "mnist-headless"]
+
+
+@scenario
+async def test_what_the_api_server_forbids_is_told(world: World) -> None:
+    world.create()
+    refusal = ForbiddenError("exceeded quota: used: 1, limited: 1")
+    world.cluster.refuse(refusal, lambda call: call[:2] == ("apply", "Deployment"))
+
+    for _ in range(3):
+        with pytest.raises(ForbiddenError):
+            await world.reconcile()
+
+    reconciling = world.condition("Reconciling")
+    assert reconciling is not None
+    assert "exceeded quota" in reconciling.message
+    assert world.condition("Stalled") is None
+
+
+@scenario
+async def test_a_pod_that_refuses_its_settings_is_not_looked_at_again_and_again(
+    world: World,
+) -> None:
+    await serving(world)
+    world.annotate(poll_now="1")
+    await world.settle()
+    uid = world.peek(POD, "mnist-1")["metadata"]["uid"]
+    error = {"hash": world.config_hash, "message": "models: a list is expected"}
+    world.pods.report("10.0.0.1", {"podUid": uid, "configHash": "old", "configError": error})
+    await world.poll()
+
+    outcome = await world.settle()
+
+    assert world.reason("VersionsConverged") == "ConfigRefused"
+    assert outcome.again_seconds == 600
+
+
+@scenario
+async def test_a_paused_model_server_whose_pods_lag_is_left_in_peace(world: World) -> None:
+    await serving(world)
+    world.annotate(reconcile="paused", poll_now="1")
+
+    outcome = await world.settle()
+
+    assert outcome.again_seconds == 600

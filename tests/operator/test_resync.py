@@ -5,7 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
 
-from modelserver_operator.cluster.resources import DEPLOYMENT, MODEL_SERVER, POD, SERVICE
+from modelserver_operator.cluster.resources import (
+    DEPLOYMENT,
+    MODEL_SERVER,
+    POD,
+    POD_MONITOR,
+    SERVICE,
+)
 from modelserver_operator.errors import UnavailableError
 from modelserver_operator.inventory import Stream
 from modelserver_operator.json_types import JsonObject
@@ -219,3 +225,21 @@ async def test_the_age_of_a_kind_is_that_of_its_oldest_stream() -> None:
     assert max(fresh.values()) < 10
     assert old["Pod"] > 90
     assert old["Service"] < 10
+
+
+@in_virtual_time
+async def test_a_pod_monitor_that_is_deleted_is_noticed_though_no_watch_has_it() -> None:
+    scene = Scene(pod_monitors=True)
+    monitor = a_service() | {"apiVersion": POD_MONITOR.api_version, "kind": "PodMonitor"}
+    scene.cluster.put(monitor)
+    async with scene.running():
+        await asyncio.sleep(20)
+        await scene.settle()
+        assert await scene.settle() == []
+
+        scene.cluster.remove(POD_MONITOR, "ns", "mnist")
+        await asyncio.sleep(10)
+
+        assert await scene.settle() == [OWNER]
+        await asyncio.sleep(60)
+        assert scene.swallowed == []

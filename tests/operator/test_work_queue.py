@@ -305,3 +305,16 @@ async def test_ten_thousand_additions_of_one_key_are_one_piece_of_work() -> None
 
     assert await is_idle(queue)
     assert queue.statistics.depth == 0
+
+
+@in_virtual_time
+async def test_a_key_that_is_busy_for_long_takes_no_more_room() -> None:
+    queue = WorkQueue()
+    for _ in range(10_000):
+        queue.add(A)
+        queue.done(await queue.take())
+        queue.add(A, 600)
+
+    assert len(queue._timetable) < 200
+    await asyncio.sleep(601)
+    assert await queue.take() == A

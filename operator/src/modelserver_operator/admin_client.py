@@ -14,7 +14,8 @@ import aiohttp
 from yarl import URL
 
 ADMIN_PORT = 8502
-_LARGEST_REPORT_BYTES = 1 << 20
+_LARGEST_REPORT_BYTES = 256 << 10
+_LONGEST_ETAG = 256
 _KEEP_ALIVE_SECONDS = 30
 
 
@@ -85,4 +86,9 @@ async def _answer(response: aiohttp.ClientResponse) -> Answer:
         body += chunk
         if len(body) > _LARGEST_REPORT_BYTES:
             raise PodUnreachableError(f"{response.url}: the report is larger than 1 MiB")
-    return Answer(bytes(body), response.headers.get("ETag", ""))
+    return Answer(bytes(body), _sendable(response.headers.get("ETag", "")))
+
+
+def _sendable(etag: str) -> str:
+    """The etag, unless it is none that could be sent back."""
+    return etag if len(etag) <= _LONGEST_ETAG and etag.isascii() and etag.isprintable() else ""

@@ -57,13 +57,16 @@ class Gatherer:
     """Asks the API server about children, pods and claims, and the poller about reports.
 
     Every name that a child could have is read by itself: an object of that name which is not ours
-    carries no label of ours. Reads anew each time; belongs to the event loop.
+    carries no label of ours. Reads anew each time, at most `reads_at_once` objects or lists at the
+    same time whoever asks; belongs to the event loop.
     """
 
-    def __init__(self, cluster: Cluster, reports: Reports) -> None:
+    def __init__(
+        self, cluster: Cluster, reports: Reports, reads_at_once: int = _READS_AT_ONCE
+    ) -> None:
         self._cluster = cluster
         self._reports = reports
-        self._slots = asyncio.Semaphore(_READS_AT_ONCE)
+        self._slots = asyncio.Semaphore(reads_at_once)
 
     async def gather(self, server: ModelServer, capabilities: Capabilities) -> Observed:
         """Observe everything around `server`. Raises `ClusterError`."""

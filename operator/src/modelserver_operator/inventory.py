@@ -52,6 +52,7 @@ class Inventory:
         self.deaf_since: float | None = None
         self._seen: dict[_ObjectId, _Sighting] = {}
         self._late: dict[_ObjectId, _Late] = {}
+        self._deleted: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -67,12 +68,15 @@ class Inventory:
         identity, sighting = _read(self.stream.resource, metadata)
         self._late.pop(identity, None)
         known = self._seen.pop(identity, None)
-        if not deleted:
+        if deleted:
+            self._deleted.add(sighting.uid)
+        else:
             self._seen[identity] = sighting
         return sighting.owner or (known.owner if known is not None else None)
 
     def before_listing(self) -> frozenset[_ObjectId]:
         """What to hand to `compare`: what was known when the list was asked for."""
+        self._deleted.clear()
         return frozenset(self._seen)
 
     def compare(
@@ -84,7 +88,8 @@ class Inventory:
         news = {
             identity: sighting
             for identity, sighting in current.items()
-            if _is_news(self._seen.get(identity), sighting)
+            # A list may be older than a deletion that was delivered while it was read.
+            if sighting.uid not in self._deleted and _is_news(self._seen.get(identity), sighting)
         }
         vanished = {
             identity: self._seen.pop(identity)

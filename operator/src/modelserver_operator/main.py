@@ -76,8 +76,7 @@ class Operator:
             settings.resync_seconds,
         )
         self._elector = _elector(settings, cluster) if settings.leader_elect else None
-        self._leads = False
-        cluster.write_only_while(self._may_write)
+        cluster.write_only_while(self._leads)
 
     @classmethod
     async def make(
@@ -119,7 +118,6 @@ class Operator:
             await self._elector.run(self._lead)
 
     async def _lead(self) -> None:
-        self._leads = True
         await self._wait_for_crd()
         workers = self._workers()
         watch = Watch(
@@ -165,14 +163,14 @@ class Operator:
                 is_told = True
             await asyncio.sleep(_CRD_RETRY_SECONDS)
 
-    def _may_write(self) -> bool:
+    def _leads(self) -> bool:
         return self._elector is None or self._elector.is_leader
 
     # Telling…
 
     def livez(self) -> Page:
         """Whether a restart would mend something."""
-        if not self._leads or not self._resync.beat_at:
+        if not self._leads() or not self._resync.beat_at:
             return probe([], "following")
         found = troubles(
             self._resync.inventories.values(),
@@ -185,7 +183,7 @@ class Operator:
 
     def readyz(self) -> Page:
         """Whether this replica leads, or knows who does."""
-        if self._leads:
+        if self._leads():
             return probe([], "leading")
         is_informed = self._elector is not None and self._elector.holder
         return probe([] if is_informed else ["the Lease has not been read yet"], "following")
@@ -198,7 +196,7 @@ class Operator:
         """Show what is read when somebody asks for it."""
         queue, poller, resync = self._queue, self._poller, self._resync
         for name, description, read in (
-            ("leader", "1 in the replica that leads.", lambda: float(self._leads)),
+            ("leader", "1 in the replica that leads.", lambda: float(self._leads())),
             ("queue_depth", "ModelServers that wait for a worker.", lambda: queue.statistics.depth),
             (
                 "queue_oldest_seconds",

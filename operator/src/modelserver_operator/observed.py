@@ -52,6 +52,16 @@ class PodSnapshot:
     unschedulable_message: str = ""
     claims: tuple[str, ...] | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it will never run again, as an evicted pod that nobody has deleted yet."""
+        return self.phase in ("Failed", "Succeeded")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is neither ending nor ended."""
+        return not (self.deleting or self.has_ended)
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimSnapshot:

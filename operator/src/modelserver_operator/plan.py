@@ -207,18 +207,18 @@ def _pod_annotations(desired: Desired, observed: Observed, now: datetime) -> Ite
     if live is not None and not _may_write(live, observed):
         return
     for pod in observed.pods:
-        if _lags(pod, desired.config_hash, observed):
+        if lags(pod, desired.config_hash, observed):
             attempt = next_attempt(pod.config_hash, desired.config_hash, now)
             if attempt is not None:
                 yield PatchPod(pod.name, pod.uid, CONFIG_HASH_ANNOTATION, attempt.value())
 
 
-def _lags(pod: PodSnapshot, config_hash: str, observed: Observed) -> bool:
+def lags(pod: PodSnapshot, config_hash: str, observed: Observed) -> bool:
     """Whether the pod is known to act on another document than the newest. A pod that has never
     reported reads the newest when it starts; one that has refused the newest has seen it.
     """
     report = observed.reports.get(pod.uid)
-    if report is None or pod.deleting or report.config_hash == config_hash:
+    if report is None or not pod.is_live or report.config_hash == config_hash:
         return False
     return report.config_error is None or report.config_error.hash != config_hash
 

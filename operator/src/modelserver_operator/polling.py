@@ -1,6 +1,7 @@
 """PodPoller: keeps the newest report of every pod, and says when one has changed."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,11 @@ from modelserver_operator.observed import PodSnapshot
 from modelserver_operator.reports import PodReport, parse_report
 from modelserver_operator.work_queue import Key, WorkQueue
 
-_WORKERS = 64
+logger = logging.getLogger(__name__)
+
+_WORKERS = 256
+"""How many pods are asked at the same time: those that do not answer hold up nobody else."""
+
 _ASKED_AGAIN_SECONDS = 1.0
 _FAILURES_TO_BE_UNREACHABLE = 2
 
@@ -61,9 +66,9 @@ class PodPoller:
 
     def follow(self, owner: Key, pods: Iterable[PodSnapshot]) -> None:
         """Poll these pods of `owner`, and no others of it any more, as soon as they have an
-        address.
+        address. Pods that have ended are left out: their address may be another's by now.
         """
-        addresses = {pod.uid: pod.ip for pod in pods if pod.ip}
+        addresses = {pod.uid: pod.ip for pod in pods if pod.ip and not pod.has_ended}
         for uid in self._uids.get(owner, frozenset()) - addresses.keys():
             self._drop(uid)
         for uid, ip in addresses.items():
@@ -119,6 +124,10 @@ class PodPoller:
             report = _report(uid, target, answer)
         except (PodUnreachableError, ReportError) as error:
             news = _failed(target, str(error))
+        except Exception as error:
+            # No pod may end the operator, whatever it answers.
+            logger.exception("%s: a bug in asking pod %s", target.owner, target.ip)
+            news = _failed(target, f"the operator does not understand it: {error!r}")
         else:
             news = _answered(target, answer, report)
         if self._targets.get(uid) is target:

@@ -14,12 +14,18 @@ from modelserver_operator.carry_out import FIELD_MANAGER, carry_out
 from modelserver_operator.cluster.base import Cluster
 from modelserver_operator.cluster.resources import MODEL_SERVER
 from modelserver_operator.desired import Defaults, Desired, Refusal, desired
-from modelserver_operator.errors import ClusterError, InvalidError, InvalidSpecError, NotFoundError
+from modelserver_operator.errors import (
+    ClusterError,
+    ForbiddenError,
+    InvalidError,
+    InvalidSpecError,
+    NotFoundError,
+)
 from modelserver_operator.events import EventNote, transitions
 from modelserver_operator.gather import Gatherer
 from modelserver_operator.json_types import JsonObject
 from modelserver_operator.observed import Capabilities, Observed
-from modelserver_operator.plan import NameConflict, plan
+from modelserver_operator.plan import NameConflict, lags, plan
 from modelserver_operator.status import invalid_spec_status, is_same, status
 from modelserver_operator.work_queue import Key
 
@@ -96,7 +102,7 @@ class Reconciler:
             await carry_out(self._cluster, server.metadata.namespace, todo)
         except ClusterError as error:
             failure = error
-            wanted = _with_refusal(wanted, error)
+            wanted = _with_failure(wanted, error)
         after = status(server, observed, wanted, todo.conflicts, now)
         await self._tell(server.metadata, server.status, after)
         if failure is not None:
@@ -120,8 +126,12 @@ class Reconciler:
         self._recorder.record(metadata, transitions(before, after))
 
 
-def _with_refusal(wanted: Desired, error: ClusterError) -> Desired:
-    """What the API server finds invalid was asked for by the resource, whose author should know."""
+def _with_failure(wanted: Desired, error: ClusterError) -> Desired:
+    """What the API server finds invalid was asked for by the resource, whose author should know;
+    and what it forbids, as a quota or an admission policy does, keeps the author waiting.
+    """
+    if isinstance(error, ForbiddenError):
+        return replace(wanted, forbidden=str(error))
     if not isinstance(error, InvalidError):
         return wanted
     return replace(wanted, refusals=(*wanted.refusals, Refusal("InvalidSpec", str(error))))
@@ -129,8 +139,8 @@ def _with_refusal(wanted: Desired, error: ClusterError) -> Desired:
 
 def _again(observed: Observed, wanted: Desired, conflicts: Sequence[NameConflict]) -> float:
     """Claims, and objects of others that are in the way, are not watched; neither is time."""
-    reports = observed.reports.values()
-    if any(report.config_hash != wanted.config_hash for report in reports):
+    lagging = any(lags(pod, wanted.config_hash, observed) for pod in observed.pods)
+    if lagging and not observed.server.is_paused:
         return _SOON_SECONDS
     claims = observed.claims.values()
     if conflicts or any(claim is None or claim.phase != "Bound" for claim in claims):

@@ -58,6 +58,8 @@ class Resync:
             for resource in WATCHED
             for stream in streams(resource, namespaces)
         }
+        # Watching a kind that need not exist would end kopf.
+        self._unwatched = [Inventory(stream) for stream in streams(POD_MONITOR, namespaces)]
         self._is_clusterwide = not namespaces
         self.capabilities = Capabilities()
         self.beat_at = 0.0
@@ -98,6 +100,9 @@ class Resync:
             await asyncio.sleep(self._resync_seconds * (0.9 + 0.1 * random.random()))
             for inventory in self._inventories.values():
                 await self._survive(self._list(inventory))
+            if self.capabilities.pod_monitor:
+                for inventory in self._unwatched:
+                    await self._survive(self._list(inventory))
 
     async def look(self) -> None:
         """List everything once. Raises `ClusterError`."""
@@ -119,7 +124,7 @@ class Resync:
         for owner in inventory.compare(before, listed, self._now()):
             self._queue.add(owner)
         missed = inventory.swallowed(self._now())
-        if missed:
+        if missed and inventory.stream in self._inventories:
             self._swallowed(resource.kind, missed)
             logger.warning("the watch of %s has swallowed %d changes", resource.plural, missed)
 

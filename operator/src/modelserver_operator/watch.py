@@ -143,9 +143,9 @@ async def _stop(tasks: Collection[asyncio.Task[None]]) -> None:
 
 
 def mute_kopf() -> None:
-    """Keep kopf from logging a line for each event that it delivers."""
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    logging.getLogger("kopf.activities").setLevel(logging.WARNING)
+    """Keep kopf from logging a line for each event that it delivers, and for logging in."""
+    for name in ("kopf.objects", "kopf.activities", "kopf._core.engines.activities"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _why(done: Collection[asyncio.Task[None]]) -> str:

@@ -16,6 +16,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
+_MOST_OUTDATED = 100
+
 
 class Key(NamedTuple):
     """Names one ModelServer."""
@@ -149,8 +151,15 @@ class WorkQueue(Generic[K]):
         return None
 
     def _plan(self, key: K) -> None:
+        if len(self._timetable) > 2 * len(self._due) + _MOST_OUTDATED:
+            self._drop_outdated()
         heapq.heappush(self._timetable, (self._due[key], next(self._order), key))
         self._rouse()
+
+    def _drop_outdated(self) -> None:
+        """A key that is busy leaves a plan for the distant future behind each time."""
+        self._timetable = [plan for plan in self._timetable if self._due.get(plan[2]) == plan[0]]
+        heapq.heapify(self._timetable)
 
     # Waiting: one worker is woken for each key, not all of them for every key.
 

@@ -121,6 +121,16 @@ def test_when_every_model_is_in_trouble_all_are_awaited() -> None:
     assert decided.models == {A: True, B: True}
 
 
+def test_when_every_model_is_in_trouble_one_that_serves_is_enough() -> None:
+    elsewhere = report(row(A, "Start", source=LOST), row(B, "Start", source=LOST), ready=False)
+    reports = [report(row(A, source=LOST), row(B, "Start", source=LOST)), elsewhere]
+
+    decided = awaiting([A, B], reports, Awaiting())
+
+    assert decided.models == {A: True, B: False}
+    assert awaiting([A, B], reports, decided) == decided
+
+
 PATHS = st.sampled_from([A, B, ModelPath("c", "/c"), ModelPath("c", "/d")])
 STATES = st.sampled_from(["Start", "Loading", "Available", "Unloading", "End"])
 ROWS = st.builds(

@@ -24,6 +24,8 @@ _WORDS: Mapping[int, type[ClusterError]] = {
     422: InvalidError,
 }
 
+_LONGEST_WAIT_SECONDS = 60.0
+
 
 def failure(
     method: str, path: str, status: int, headers: Mapping[str, str], body: bytes
@@ -64,6 +66,8 @@ def _names_another_uid(answer: JsonObject) -> bool:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
-        return float(headers["Retry-After"])
+        seconds = float(headers["Retry-After"])
     except (KeyError, ValueError):
         return None
+    # Anything longer is no overload, and "inf" or "nan" would be for ever.
+    return min(seconds, _LONGEST_WAIT_SECONDS) if seconds >= 0 else None

@@ -179,8 +179,7 @@ class KubernetesCluster:
             raise UnavailableError(f"{method} {path}: {_words(error)}") from error
         if answer.status >= 400:
             raise failure(method, path, answer.status, answer.headers, answer.body)
-        document: JsonObject = json.loads(answer.body)
-        return document
+        return _document(answer.body, f"{method} {path}")
 
     async def _write(
         self, method: str, path: str, body: JsonObject, *, content_type: str
@@ -244,6 +243,17 @@ async def _load(configuration: Configuration, kubeconfig: Path | None) -> None:
         # The client reads a kubeconfig that is none until something gives.
         where = kubeconfig or "the pod's ServiceAccount"
         raise ClusterError(f"no credentials in {where}: {_words(error)}") from error
+
+
+def _document(body: bytes, request: str) -> JsonObject:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        # A proxy's page, a load balancer's greeting.
+        raise UnavailableError(f"{request}: the answer is no JSON object: {body[:100]!r}")
+    return document
 
 
 def _words(error: BaseException) -> str:

@@ -44,7 +44,8 @@ def awaiting(
         return Awaiting(has_served=False, models=_awaited_at_first(models, reports))
     chosen = {model for model in models if _is_awaited(model, reports, previous)}
     able = {model for model in models if not _is_broken(model, reports)}
-    awaited = chosen or able or set(models)
+    serving = {model for model in models if any(map(_is_available, _rows(model, reports)))}
+    awaited = chosen or able or serving or set(models)
     return Awaiting(has_served=True, models={model: model in awaited for model in models})
 
 

@@ -38,7 +38,8 @@ class Desired:
 
     `config_hash` is what pods report once they act on the newest config document; `template_hash`
     the hash of what the pod template was made from. `notes` are sentences on choices that may
-    surprise, for a condition's message.
+    surprise, for a condition's message; `forbidden` is what the API server said when it would not
+    have one of the children, empty when it had them.
     """
 
     children: tuple[JsonObject, ...]
@@ -46,6 +47,7 @@ class Desired:
     template_hash: str
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
+    forbidden: str = ""
 
 
 def desired(server: ModelServer, defaults: Defaults, observed: Observed) -> Desired:

@@ -78,7 +78,7 @@ def common_schema(
 
 def _schema_to_write(common: int | None, observed: Observed, live: JsonObject) -> int:
     written = live.get("schemaVersion")
-    silent = any(not pod.deleting and pod.uid not in observed.reports for pod in observed.pods)
+    silent = any(pod.is_live and pod.uid not in observed.reports for pod in observed.pods)
     if silent and written in WRITABLE_SCHEMAS:
         # Who has not been heard yet may know this one only.
         return int(written)
@@ -89,7 +89,7 @@ def _schema_to_write(common: int | None, observed: Observed, live: JsonObject) -
 
 
 def _reports(observed: Observed) -> list[PodReport]:
-    uids = [pod.uid for pod in observed.pods if not pod.deleting]
+    uids = [pod.uid for pod in observed.pods if pod.is_live]
     return [observed.reports[uid] for uid in uids if uid in observed.reports]
 
 
@@ -97,7 +97,7 @@ def _live_document(observed: Observed) -> JsonObject:
     live = own_child(observed, "ConfigMap", config_map_name(observed.server.metadata.name)) or {}
     try:
         document = json.loads((live.get("data") or {}).get(CONFIG_FILE, ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -61,6 +61,10 @@ class Desired(Protocol):
     def notes(self) -> Sequence[str]:
         """Sentences on choices that may surprise."""
 
+    @property
+    def forbidden(self) -> str:
+        """Why the API server would not have one of the children; empty when it had them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -105,7 +105,7 @@ def _children_are_changed(facts: Facts) -> Finding | None:
     if not changing:
         return None
     named = names([f"{child['kind']} {child['metadata']['name']}" for child in changing])
-    return Finding("True", Reason.PROGRESSING, f"Applying {named}.")
+    return Finding("True", Reason.PROGRESSING, f"Applying {named}.", facts.desired.forbidden)
 
 
 def _is_applied(child: JsonObject, facts: Facts) -> bool:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from modelserver_operator.observed import Observed, PodSnapshot
 from modelserver_operator.reports import ModelReport, PodReport
 
-_ENDED = frozenset({"Failed", "Succeeded"})
-
 
 @dataclass(frozen=True, slots=True)
 class PodView:
@@ -55,7 +53,7 @@ def pod_view(observed: Observed) -> PodView:
     """Pick the pods that count. Reports of other pods, such as of a predecessor that had the same
     address, are left out.
     """
-    pods = [pod for pod in observed.pods if not pod.deleting and pod.phase not in _ENDED]
+    pods = [pod for pod in observed.pods if pod.is_live]
     uids = {pod.uid for pod in pods}
     return PodView(
         pods=tuple(sorted(pods, key=lambda pod: (pod.name, pod.uid))),
