@@ -4,6 +4,7 @@ With CLUSTER=current it is the cluster of the current kubeconfig: images are han
 minikube; other clusters must be able to pull them (see docs/kubernetes.md).
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -35,9 +36,14 @@ def on_a_cluster_of_our_own() -> int:
     cluster = lifetime.running("default") or lifetime.start_detached("default")
     if not cluster.nodes:
         lifetime.add_node(cluster)
-    load_new(cluster, built_images())
+    tars = built_images()
+    load_new(cluster, tars)
+    # The tag stays the same when the operator changes: an annotation makes its pod anew.
+    values = cluster.state.path / "demo-values.json"
+    annotations = {"images": " ".join(tar.stem for tar in tars)}
+    values.write_text(json.dumps({"podAnnotations": annotations}))
     volume = cluster.state.path / "demo-volume"
-    status = run_tutorial(cluster.env, f"--volume_dir={volume}")
+    status = run_tutorial(cluster.env, f"--volume_dir={volume}", f"--values={values}")
     if status == 0:
         kubectl = shutil.which("kubectl", path=cluster.env["PATH"]) or "kubectl"
         print(  # noqa: T201
