@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SOURCES := server operator examples tests
 READY := $(VENV)/.ready
 
-.PHONY: help setup tutorial demo test test-fast check format cluster-up cluster-down bench bench-operator images lock proto clean
+.PHONY: help setup tutorial demo test test-fast check format cluster-up cluster-down bench bench-operator bench-storage images lock proto clean
 
 help:  ## Say what the targets do
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,8 +35,8 @@ demo: setup  ## Bring up a Kubernetes cluster, install the operator, serve a mod
 test: setup  ## Run every test (a few minutes)
 	$(BIN)/pytest tests
 
-test-fast: setup  ## Run the tests that need neither TensorFlow nor processes nor a cluster (under a minute)
-	$(BIN)/pytest tests -m "not tensorflow and not process and not slow and not cluster"
+test-fast: setup  ## Run the tests that need neither TensorFlow nor processes nor a cluster nor an emulator (under a minute)
+	$(BIN)/pytest tests -m "not tensorflow and not process and not slow and not cluster and not emulator"
 
 check: setup  ## Format, lint, types, layers, and the guard against files that shadow the standard library
 	$(BIN)/ruff format --check $(SOURCES)
@@ -61,6 +61,9 @@ bench: setup  ## Measure the manager, the scheduler and batching; prints tables,
 
 bench-operator: setup  ## Measure the operator with 500 ModelServers (17 minutes); prints tables, writes out/bench-operator.json
 	$(BIN)/python tests/bench/bench_operator.py --json out/bench-operator.json
+
+bench-storage: setup  ## Measure fetching from a bucket beside the client library's ways (10 minutes); writes out/bench-storage.json
+	$(BIN)/python tests/bench/bench_storage.py --json out/bench-storage.json
 
 images:  ## Build the container images with docker, podman or buildah, and save them in ~/.cache/modelserver/images
 	$(PYTHON) tests/images/build_images.py

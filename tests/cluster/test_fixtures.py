@@ -1,7 +1,10 @@
 """What the pytest plug-in makes of a test, seen from a pytest of its own."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 TESTS = """
 def test_reads(control_plane, namespace):
@@ -17,9 +20,23 @@ def test_runs_alone():
     pass
 """
 
+EMULATOR_TESTS = """
+def test_stores(gcs_emulator):
+    gcs_emulator.create_bucket("bkt")
 
-def run_pytest(folder, env, *options):
-    (folder / "test_it.py").write_text(TESTS)
+def test_has_a_bucket_of_its_own(bucket, gcs_emulator):
+    assert gcs_emulator.metadata(bucket, "none") is None
+
+def test_sees_requests(gcs_faults):
+    assert gcs_faults.requests() == []
+
+def test_runs_alone():
+    pass
+"""
+
+
+def run_pytest(folder, env, *options, tests=TESTS):
+    (folder / "test_it.py").write_text(tests)
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *options]
     return subprocess.run(
         command, cwd=folder, env=env, capture_output=True, text=True, check=False
@@ -37,3 +54,25 @@ def test_with_a_given_cluster_tests_use_it_and_skip_what_only_ours_can(control_p
 def test_markers_follow_from_the_fixtures(control_plane, tmp_path):
     assert "1 passed, 3 deselected" in run_pytest(tmp_path, control_plane.env, "-m", "not cluster")
     assert "test_it.py: 1" in run_pytest(tmp_path, control_plane.env, "-m", "node", "--co", "-qq")
+
+
+def test_what_uses_the_emulator_is_marked(tmp_path):
+    chosen = ("-m", "emulator", "--co", "-qq")
+
+    assert "test_it.py: 3" in run_pytest(tmp_path, os.environ, *chosen, tests=EMULATOR_TESTS)
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [({}, "3 skipped"), ({"CI": "true"}, "3 errors")])
+def test_where_the_emulator_cannot_run_its_tests_say_why(tmp_path, ci, outcome):
+    env = {"PATH": str(tmp_path), **ci}
+
+    said = run_pytest(tmp_path, env, tests=EMULATOR_TESTS)
+
+    assert "1 passed" in said
+    assert outcome in said
+    assert "the GCS emulator needs setpriv: install the package util-linux" in said
+
+
+@pytest.mark.emulator
+def test_where_it_can_they_run(tmp_path, gcs_emulator):
+    assert "4 passed" in run_pytest(tmp_path, os.environ, tests=EMULATOR_TESTS)
