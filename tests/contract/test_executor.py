@@ -1,21 +1,32 @@
 """The promises that the manager needs of an executor, kept by the real one and by the fakes."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from modelserver.core.load_executor import LoadExecutor
 from modelserver.testing.executor import InlineExecutor, ManualExecutor
+
+PATIENCE_SECONDS = 20
+
+EXECUTORS = {
+    "LoadExecutor": lambda: LoadExecutor(1, "load"),
+    "ThreadPoolExecutor": lambda: ThreadPoolExecutor(1),
+    "InlineExecutor": InlineExecutor,
+    "ManualExecutor": ManualExecutor,
+}
 
 
 def finish(executor):
     """Wait until everything that was submitted has run."""
     if isinstance(executor, ManualExecutor):
         executor.run_all()
-    elif isinstance(executor, ThreadPoolExecutor):
+    elif isinstance(executor, LoadExecutor | ThreadPoolExecutor):
         executor.shutdown()
 
 
-@pytest.fixture(params=[lambda: ThreadPoolExecutor(1), InlineExecutor, ManualExecutor])
+@pytest.fixture(params=EXECUTORS.values(), ids=EXECUTORS)
 def executor(request):
     return request.param()
 
@@ -32,15 +43,16 @@ def test_everything_submitted_runs_once_and_in_order(executor):
 
 def test_work_may_submit_more_work(executor):
     ran = []
+    has_submitted = threading.Event()
 
     def work():
         ran.append("first")
         executor.submit(lambda: ran.append("second"))
+        has_submitted.set()
 
     executor.submit(work)
-    if isinstance(executor, ThreadPoolExecutor):
-        while len(ran) < 2:
-            executor.submit(lambda: None).result()
+    if not isinstance(executor, ManualExecutor):
+        assert has_submitted.wait(PATIENCE_SECONDS)
     finish(executor)
 
     assert ran == ["first", "second"]

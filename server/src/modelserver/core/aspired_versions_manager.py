@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -15,6 +14,7 @@ from modelserver.clock import Clock, SystemClock
 from modelserver.core.basic_manager import BasicManager, Executor, next_due
 from modelserver.core.handle import ServableHandle
 from modelserver.core.harness import HarnessState, LoaderHarness, RetryOptions
+from modelserver.core.load_executor import LoadExecutor
 from modelserver.core.loader import Loader
 from modelserver.core.monitor import ServableStateMonitor
 from modelserver.core.policy import (
@@ -80,7 +80,7 @@ class AspiredVersionsManager:
         self.monitor = monitor or ServableStateMonitor(self._clock)
         self._default_policy = policy
         self._policies: dict[str, AspiredVersionPolicy] = {}
-        self._own_executors: list[ThreadPoolExecutor] = []
+        self._own_executors: list[LoadExecutor] = []
         load_executor, unload_executor = executors or self._make_executors(options)
         self._basic = BasicManager(
             publish=self.monitor.publish,
@@ -219,8 +219,8 @@ class AspiredVersionsManager:
         return self._basic.has_events or bool(self._pending_versions or self._pending_labels)
 
     def _make_executors(self, options: ManagerOptions) -> tuple[Executor, Executor]:
-        load = ThreadPoolExecutor(max(1, options.num_load_threads), "load")
-        unload = ThreadPoolExecutor(max(1, options.num_unload_threads), "unload")
+        load = LoadExecutor(max(1, options.num_load_threads), "load", self._clock)
+        unload = LoadExecutor(max(1, options.num_unload_threads), "unload", self._clock)
         self._own_executors = [load, unload]
         return load, unload
 
