@@ -222,7 +222,10 @@ def test_kubectl_explains_every_field(kubernetes: Cluster) -> None:
         ("spec.models.uri", "gs://BUCKET/PATH in Google Cloud Storage"),
         ("spec.models.batching.timeoutMicros", "in microseconds"),
         ("spec.image", "Cold: changing it restarts the pods."),
-        ("status.models.versions.nextRetryTime", "When a failed load is tried again."),
+        (
+            "status.models.versions.nextRetryTime",
+            "When a failed load, or download, is tried again.",
+        ),
     ],
 )
 def test_kubectl_explain_reads_like_documentation(

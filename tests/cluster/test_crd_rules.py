@@ -217,10 +217,15 @@ GOOD: list[JsonObject] = [
     server(gpu={"count": 2, "resourceName": "example.com/gpu"}, resources={"limits": {"cpu": 2}}),
     server(resources={"limits": {"nvidia.com/gpu": 1, "memory": "1.5Gi"}}),
     server(cache={"sizeLimit": "10Gi"}),
+    server(cache={"sizeLimit": "1.5e3"}),
+    server(cache={"sizeLimit": 1024}),
     server(cache={"claimName": "cache"}),
     server(serviceAccountName="reader", priorityClassName="high", runtimeClassName="nvidia"),
     server(imagePullSecrets=[{"name": "a.b"}], credentialsSecretRef={"name": "key"}),
     server(env=[{"name": "TF_ENABLE_ONEDNN_OPTS", "value": "0"}, {"name": "EMPTY"}]),
+    server(
+        model(uri="gs://bucket/mnist"), env=[{"name": "MODELSERVER_GCS_ANONYMOUS", "value": "true"}]
+    ),
     server(env=[{"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]),
     server(replicas=0, suspend=True, networkPolicy={}, podMonitor={}),
     # as much as fits, so that no rule runs out of the time that it may take

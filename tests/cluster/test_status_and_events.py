@@ -64,12 +64,15 @@ async def write(cluster: KubernetesCluster, server: ModelServer, status: ModelSe
 
 
 def all_sorts(server: ModelServer) -> ModelServerStatus:
-    """A status that has something in every field of a row."""
+    """A status that has something in every field of a row, and every reason of one."""
     pod = a_pod()
+    old = a_version(1, reason="Mutated", message="saved_model.pb was overwritten")
     good = a_version(2, labels=("stable",), first_seen_time=NOW, available_time=NOW)
     bad = a_version(3, "End", reason="LoadFailed", message="x" * 999, next_retry_time=NOW)
-    source = SourceReport(accessible=False, reason="Forbidden", message="y" * 3000)
-    report = a_report(pod, a_model(good, bad, source=source))
+    coming = a_version(4, "Start", reason="Downloading", message="downloading")
+    partial = a_version(5, "Start", reason="Incomplete", message="variables.index is missing")
+    source = SourceReport(accessible=False, reason="CredentialsMissing", message="y" * 3000)
+    report = a_report(pod, a_model(old, good, bad, coming, partial, source=source))
     return judge(an_observation(server, [pod], [report]))
 
 
@@ -110,6 +113,24 @@ async def test_kubectl_waits_for_ready_and_prints_the_summaries(
     printed = kubernetes.kubectl("get", "msrv", "web", "-n", namespace, "-o", "wide")
     for shown in ("True", "Serving", "mnist:1", "1/1", "pvc://models/mnist"):
         assert shown in printed
+
+
+async def test_kubectl_waits_for_files_to_be_overwritten_and_shows_what_to_do(
+    kubernetes: Cluster, cluster: KubernetesCluster, namespace: str
+) -> None:
+    server = created(kubernetes, namespace)
+    status = all_sorts(server)
+
+    await write(cluster, server, status)
+    await recorded(cluster, server, transitions(server.status, status), seconds=0)
+
+    kubernetes.kubectl(
+        "wait", "msrv/web", "-n", namespace, "--for=condition=VersionMutated", "--timeout=60s"
+    )
+    shown = kubernetes.kubectl("events", "--for", "modelserver/web", "-n", namespace)
+    assert "SourceCredentialsMissing" in shown
+    assert "VersionMutated" in shown
+    assert "kubectl rollout restart deployment/web" in shown
 
 
 async def test_events_are_shown_with_the_object_and_count_on(

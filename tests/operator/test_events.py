@@ -92,6 +92,41 @@ def test_a_version_that_is_gone_is_told_as_unloaded() -> None:
     )
 
 
+def test_a_version_that_downloads_loads_and_becomes_available_is_told_like_any_other() -> None:
+    first = having(a_version(1))
+    coming = having(a_version(1), a_version(2, "Start", reason="Downloading"), last=first)
+    loading = having(a_version(1), a_version(2, "Loading"), last=coming)
+    there = having(a_version(1), a_version(2), last=loading)
+
+    assert short(transitions(first, coming)) == [("Normal", "VersionDiscovered")]
+    assert transitions(coming, loading) == ()
+    assert short(transitions(loading, there)) == [("Normal", "VersionAvailable")]
+
+
+def test_a_download_that_fails_is_told_once_with_its_message() -> None:
+    first = having(a_version(1), a_version(2, "Start", reason="Downloading"))
+    broken = a_version(2, "Start", reason="LoadFailed", message="404")
+    second = having(a_version(1), broken, last=first)
+    trying = having(a_version(1), a_version(2, "Start", reason="Downloading"), last=second)
+    again = having(a_version(1), broken, last=trying)
+
+    assert transitions(first, second) == (
+        EventNote("Warning", "VersionFailed", "mnist version 2 failed to load: 404"),
+    )
+    assert transitions(second, trying) == transitions(trying, again) == ()
+
+
+def test_files_that_are_overwritten_are_told_when_it_begins_and_by_no_other_event() -> None:
+    fine = having(a_version(1), a_version(2))
+    begun = having(a_version(1), a_version(2, reason="Mutated", message="changed"), last=fine)
+    more = having(a_version(1, reason="Mutated"), a_version(2, reason="Mutated"), last=begun)
+    over = having(a_version(1), a_version(2), last=more)
+
+    assert short(transitions(fine, begun)) == [("Warning", "VersionMutated")]
+    assert "mnist version 2" in transitions(fine, begun)[0].message
+    assert transitions(begun, more) == transitions(more, over) == ()
+
+
 def test_a_failed_version_that_is_deleted_was_never_loaded() -> None:
     first = having(a_version(1), failed(2))
 
@@ -181,7 +216,9 @@ def test_scaling_to_zero_is_told_as_such() -> None:
     assert "NotReady" not in [note.reason for note in notes]
 
 
-@pytest.mark.parametrize("reason", ["NotFound", "Forbidden", "Unavailable", "Unsupported"])
+@pytest.mark.parametrize(
+    "reason", ["NotFound", "Forbidden", "CredentialsMissing", "Unavailable", "Unsupported"]
+)
 def test_a_source_that_cannot_be_read_is_told_and_so_is_its_recovery(reason: str) -> None:
     fine = having(a_version(1))
     source = SourceReport(accessible=False, reason=reason, message="says the pod")

@@ -31,6 +31,21 @@ def test_nulls_and_what_is_missing_are_the_same() -> None:
     assert parse(**nulls) == parse() == PodReport("uid-1")
 
 
+def test_what_only_a_newer_server_says_is_ignored() -> None:
+    news = {"storage": {"cacheBytes": [1]}, "progress": {"bytesDownloaded": 5}, "x": None}
+    version = {"version": 1, "state": "Start", "reason": "Downloading", "message": "downloading"}
+    known = {"name": "mnist", "source": {"accessible": True}, "versions": [version]}
+    more = {
+        "name": "mnist",
+        "source": {"accessible": True, **news},
+        "versions": [version | news],
+        **news,
+    }
+
+    assert parse(models=[more], **news) == parse(models=[known])
+    assert parse(models=[more]).models[0].versions[0].reason == "Downloading"
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -24,6 +24,7 @@ class EventReason(StrEnum):
     VERSION_DISCOVERED = "VersionDiscovered"
     VERSION_AVAILABLE = "VersionAvailable"
     VERSION_FAILED = "VersionFailed"
+    VERSION_MUTATED = "VersionMutated"
     VERSION_UNLOADED = "VersionUnloaded"
     READY = "Ready"
     NOT_READY = "NotReady"
@@ -32,6 +33,7 @@ class EventReason(StrEnum):
     SOURCE_ACCESSIBLE = "SourceAccessible"
     SOURCE_NOT_FOUND = "SourceNotFound"
     SOURCE_FORBIDDEN = "SourceForbidden"
+    SOURCE_CREDENTIALS_MISSING = "SourceCredentialsMissing"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     SOURCE_UNSUPPORTED = "SourceUnsupported"
     CLAIM_NOT_FOUND = "ClaimNotFound"
@@ -81,9 +83,11 @@ def transitions(old: ModelServerStatus, new: ModelServerStatus) -> tuple[EventNo
 _RENAMED: Mapping[tuple[str, str], EventReason] = {
     (Aspect.SOURCE_ACCESSIBLE, Reason.NOT_FOUND): EventReason.SOURCE_NOT_FOUND,
     (Aspect.SOURCE_ACCESSIBLE, Reason.FORBIDDEN): EventReason.SOURCE_FORBIDDEN,
+    (Aspect.SOURCE_ACCESSIBLE, Reason.CREDENTIALS_MISSING): EventReason.SOURCE_CREDENTIALS_MISSING,
     (Aspect.SOURCE_ACCESSIBLE, Reason.UNAVAILABLE): EventReason.SOURCE_UNAVAILABLE,
     (Aspect.SOURCE_ACCESSIBLE, Reason.UNSUPPORTED): EventReason.SOURCE_UNSUPPORTED,
     (Aspect.ROLLOUT_HEALTHY, Reason.NOT_SUPPORTED): EventReason.ROLLOUT_NOT_SUPPORTED,
+    (Aspect.VERSION_MUTATED, Reason.FILES_CHANGED): EventReason.VERSION_MUTATED,
 }
 _TOLD_BY_NAME: Mapping[str, tuple[Reason, ...]] = {
     Aspect.SOURCE_ACCESSIBLE: (Reason.CLAIM_NOT_FOUND, Reason.CLAIM_LOST),

@@ -31,7 +31,7 @@ class VersionReport:
     """One version of one model in one pod.
 
     `state` is Start, Loading, Available, Unloading or End; `reason` a CamelCase word or empty.
-    `next_retry_time` is when a failed load is tried again.
+    `next_retry_time` is when a failed load, or download, is tried again.
     """
 
     version: int

@@ -48,6 +48,31 @@ def test_the_first_pods_let_go_of_a_broken_model_once_another_can_answer() -> No
     assert beside.models == {A: True, B: False}
 
 
+def test_the_first_pods_wait_for_a_model_that_downloads_though_another_can_answer() -> None:
+    downloading = row(B, "Start", reason="Downloading")
+
+    decided = awaiting([A, B], [report(row(A), downloading, ready=False)], Awaiting())
+
+    assert decided == Awaiting(has_served=False, models={A: True, B: True})
+
+
+def test_the_first_pods_let_go_of_a_model_whose_download_fails() -> None:
+    failed = row(B, "Start", reason="LoadFailed")
+
+    decided = awaiting([A, B], [report(row(A), failed, ready=False)], Awaiting())
+
+    assert decided.models == {A: True, B: False}
+
+
+def test_a_model_whose_files_were_overwritten_is_awaited_like_any_that_serves() -> None:
+    mutated = row(B, "Available", reason="Mutated")
+
+    first = awaiting([A, B], [report(row(A), mutated, ready=False)], Awaiting())
+    later = awaiting([A, B], [report(row(A), mutated)], BOTH_SERVED)
+
+    assert first.models == later.models == {A: True, B: True}
+
+
 def test_a_pod_that_serves_ends_the_first_start() -> None:
     first = Awaiting(models={A: True, B: True})
 
@@ -80,6 +105,7 @@ def test_a_model_with_another_path_has_to_prove_itself_again() -> None:
     [
         pytest.param(row(B, "Start", source=LOST), id="source lost"),
         pytest.param(row(B, "End", reason="LoadFailed"), id="load failed"),
+        pytest.param(row(B, "Start", reason="LoadFailed"), id="download failed"),
         pytest.param(row(B, "Start", reason="Incomplete"), id="incomplete"),
     ],
 )
@@ -106,6 +132,9 @@ def test_a_model_that_some_pod_still_serves_is_awaited_though_another_can_not_lo
     [
         pytest.param([], id="no pod has been heard"),
         pytest.param([report(row(A, "Loading"), row(B, "Loading"), ready=False)], id="restarting"),
+        pytest.param(
+            [report(row(A), row(B, "Start", reason="Downloading"), ready=False)], id="downloading"
+        ),
         pytest.param([report(row(A), row(B, "Unloading"))], id="between two versions"),
     ],
 )
@@ -137,7 +166,7 @@ ROWS = st.builds(
     row,
     PATHS,
     STATES,
-    reason=st.sampled_from(["", "LoadFailed", "Incomplete"]),
+    reason=st.sampled_from(["", "LoadFailed", "Incomplete", "Downloading", "Mutated"]),
     source=st.builds(SourceReport, accessible=st.sampled_from([True, False, None])),
 )
 REPORTS = st.lists(

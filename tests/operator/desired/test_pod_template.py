@@ -95,6 +95,38 @@ def test_the_cache_can_be_written(cache: JsonObject | None, volume: JsonObject) 
     assert mount == {"name": "cache", "mountPath": "/var/cache/modelserver"}
 
 
+@pytest.mark.parametrize(
+    ("cache", "limit"),
+    [
+        pytest.param(None, None, id="by default none"),
+        pytest.param({"sizeLimit": "10Gi"}, "10737418240", id="limited"),
+        pytest.param({"sizeLimit": "1.5G"}, "1500000000", id="with a fraction"),
+        pytest.param({"sizeLimit": 1024}, "1024", id="in bytes"),
+        pytest.param({"sizeLimit": "plenty"}, None, id="no quantity, which the API server refuses"),
+        pytest.param({"claimName": "shared"}, None, id="a claim"),
+    ],
+)
+def test_the_server_is_told_where_its_cache_is_and_how_many_bytes_it_may_take(
+    cache: JsonObject | None, limit: str | None
+) -> None:
+    told = env(cache=cache)
+
+    assert told["MODELSERVER_CACHE_DIR"] == "/var/cache/modelserver"
+    assert told.get("MODELSERVER_CACHE_SIZE_LIMIT") == limit
+
+
+def test_the_cache_is_told_in_variables_since_an_older_server_would_refuse_flags() -> None:
+    assert not [flag for flag in container(cache={"sizeLimit": "1Gi"})["args"] if "cache" in flag]
+
+
+def test_a_limit_of_the_cache_that_is_given_as_a_variable_wins() -> None:
+    mine = [{"name": "MODELSERVER_CACHE_SIZE_LIMIT", "value": "5"}]
+
+    told = container(cache={"sizeLimit": "1Gi"}, env=mine)["env"]
+
+    assert [each for each in told if each["name"] == "MODELSERVER_CACHE_SIZE_LIMIT"] == mine
+
+
 def test_credentials_are_a_file_that_may_be_missing() -> None:
     reference = {"name": "key", "key": "reader.json"}
 
@@ -128,6 +160,7 @@ def test_a_variable_that_is_given_replaces_ours_and_comes_after_them() -> None:
         "POD_NAME",
         "POD_NAMESPACE",
         "POD_UID",
+        "MODELSERVER_CACHE_DIR",
         "GOOGLE_APPLICATION_CREDENTIALS",
     ]
     assert merged[-1] == given_env[0]

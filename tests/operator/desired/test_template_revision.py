@@ -146,6 +146,18 @@ def test_a_kept_template_is_used_as_it_is_whatever_this_release_would_render() -
     assert _template(wanted.children)["spec"]["renderedBy"] == "an older release"
 
 
+def test_pods_that_were_started_without_a_variable_of_the_cache_are_not_replaced_for_it() -> None:
+    observed = with_kept({"cache": {"sizeLimit": "1Gi"}}, DEFAULTS)
+    (revision,) = observed.children.values()
+    (container,) = revision["data"]["template"]["spec"]["containers"]
+    container["env"] = [each for each in container["env"] if "CACHE" not in each["name"]]
+
+    wanted = desired(observed.server, DEFAULTS, observed)
+
+    (kept,) = _template(wanted.children)["spec"]["containers"]
+    assert [each["name"] for each in kept["env"]] == ["POD_NAME", "POD_NAMESPACE", "POD_UID"]
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

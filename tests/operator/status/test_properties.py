@@ -1,6 +1,8 @@
 """What holds of every status, whatever is observed."""
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from modelserver_operator.testing.observations import (
     a_server,
     an_observation,
     judge,
+    verdict,
 )
 
 deterministic = settings(derandomize=True, deadline=None, max_examples=60)
@@ -55,8 +58,11 @@ STATES = [
     ("Start", "", ""),
     ("Start", "Incomplete", "2 of 5 MB"),
     ("Start", "Incomplete", "3 of 5 MB"),
+    ("Start", "Downloading", "downloading"),
+    ("Start", "LoadFailed", "404"),
     ("Loading", "", ""),
     ("Available", "", ""),
+    ("Available", "Mutated", "changed"),
     ("Unloading", "", ""),
     ("End", "LoadFailed", "x" * 2000),
     ("End", "LoadFailed", "bad op"),
@@ -81,6 +87,7 @@ SOURCES = [
     SourceReport(None),
     SourceReport(True),
     SourceReport(False, "Forbidden", "request 5 of sa@example"),
+    SourceReport(False, "CredentialsMissing", "set serviceAccountName"),
     SourceReport(False, "FromTheFuture"),
 ]
 CLAIMS = [None, ClaimSnapshot((), "Bound"), ClaimSnapshot((), "Pending"), ClaimSnapshot((), "Lost")]
@@ -140,15 +147,34 @@ def draw_report(draw: st.DrawFn, pod: PodSnapshot) -> PodReport:
 
 
 def with_status(observed: Observed, last: ModelServerStatus) -> Observed:
-    server = observed.server.model_copy(update={"status": last})
-    return Observed(
-        server=server,
-        children=observed.children,
-        pods=observed.pods,
-        reports=observed.reports,
-        unreachable=observed.unreachable,
-        claims=observed.claims,
-    )
+    return replace(observed, server=observed.server.model_copy(update={"status": last}))
+
+
+def with_versions(observed: Observed, change: Callable[[VersionReport], VersionReport]) -> Observed:
+    """The same, but for what the pods say about each version."""
+    reports = {
+        uid: replace(
+            report,
+            models=tuple(
+                replace(model, versions=tuple(map(change, model.versions)))
+                for model in report.models
+            ),
+        )
+        for uid, report in observed.reports.items()
+    }
+    return replace(observed, reports=reports)
+
+
+def without_mutation(version: VersionReport) -> VersionReport:
+    is_mutated = version.reason == "Mutated"
+    return replace(version, reason="", message="") if is_mutated else version
+
+
+def live_versions(observed: Observed) -> list[VersionReport]:
+    """What the pods that count say."""
+    uids = {pod.uid for pod in observed.pods if pod.is_live}
+    reports = [report for uid, report in observed.reports.items() if uid in uids]
+    return [version for report in reports for model in report.models for version in model.versions]
 
 
 @given(observations(), observations())
@@ -242,6 +268,54 @@ def test_it_is_ready_only_when_a_ready_pod_has_each_model_or_is_taken_to(
         assert found.ready_replicas > 0
         served = {m.name for m in found.models for row in m.versions if row.available_replicas}
         assert {"mnist", "other"} <= served
+
+
+@given(observations())
+@deterministic
+def test_overwritten_files_are_told_exactly_while_a_pod_serves_what_was(observed: Observed) -> None:
+    mutated = [version for version in live_versions(observed) if version.reason == "Mutated"]
+
+    found = verdict(judge(observed), "VersionMutated")
+
+    assert found == (("True", "FilesChanged") if mutated else None)
+
+
+@given(observations(), observations())
+@deterministic
+def test_overwritten_files_change_no_other_answer(before: Observed, observed: Observed) -> None:
+    last = judge(with_versions(before, without_mutation))
+
+    found = judge(with_status(observed, last))
+    unharmed = judge(with_status(with_versions(observed, without_mutation), last))
+
+    truths = {said.type: said.status for said in found.conditions}
+    truths.pop("VersionMutated", None)
+    assert truths == {said.type: said.status for said in unharmed.conditions}
+    assert verdict(found, "Ready") == verdict(unharmed, "Ready")
+    assert found.serving_versions == unharmed.serving_versions
+
+
+@given(observations(), observations())
+@deterministic
+def test_only_an_available_version_shows_as_overwritten(
+    before: Observed, observed: Observed
+) -> None:
+    found = judge(with_status(observed, judge(before)))
+
+    rows = [row for model in found.models for row in model.versions]
+    assert {row.state for row in rows if row.reason == "Mutated"} <= {"Available"}
+
+
+@given(observations())
+@deterministic
+def test_a_download_is_never_the_reason_that_nothing_can_be_done(observed: Observed) -> None:
+    found = judge(observed)
+
+    rows = [row for model in found.models for row in model.versions]
+    if any(row.reason == "Downloading" for row in rows) and not found.ready_replicas:
+        assert verdict(found, "Ready") != ("False", "NoVersionAvailable")
+    if any(row.reason == "LoadFailed" for row in rows):
+        assert verdict(found, "VersionsConverged") != ("False", "Downloading")
 
 
 PAGE = (Path(__file__).parents[3] / "docs" / "status.md").read_text()

@@ -16,6 +16,7 @@ from modelserver_operator.testing.observations import (
 )
 
 OTHER = {"name": "other", "uri": "gs://bucket/other"}
+DOWNLOADING = a_version(1, "Start", reason="Downloading", message="downloading")
 
 
 def served_once(**spec) -> ModelServerStatus:
@@ -89,6 +90,79 @@ def test_pods_that_come_up_for_the_first_time_are_starting() -> None:
 
     assert verdict(found, "Ready") == ("Unknown", "Starting")
     assert verdict(found, "Reconciling") == ("True", "Progressing")
+
+
+def test_a_pod_whose_only_version_is_being_downloaded_is_starting_and_not_broken() -> None:
+    pod = a_pod(ready=False)
+
+    found = judge(an_observation(a_server(), [pod], [a_report(pod, a_model(DOWNLOADING))]))
+
+    assert verdict(found, "Ready") == ("Unknown", "Starting")
+    message = "The pods are starting: downloading mnist version 1."
+    assert condition(found, "Ready").message == message
+
+
+def test_a_failed_version_beside_one_that_is_being_downloaded_is_no_broken_start() -> None:
+    pod = a_pod(ready=False)
+    failed = a_version(2, "End", reason="LoadFailed", message="bad op")
+
+    found = judge(an_observation(a_server(), [pod], [a_report(pod, a_model(failed, DOWNLOADING))]))
+
+    assert verdict(found, "Ready") == ("Unknown", "Starting")
+
+
+def test_pods_that_wait_for_a_model_whose_download_fails_are_not_just_starting() -> None:
+    pod = a_pod(ready=False)
+    failed = a_version(1, "Start", reason="LoadFailed", message="checksum differs")
+
+    found = judge(an_observation(a_server(), [pod], [a_report(pod, a_model(failed))]))
+
+    assert verdict(found, "Ready") == ("False", "NoVersionAvailable")
+    assert "mnist (version 1: LoadFailed, checksum differs)" in condition(found, "Ready").message
+
+
+def test_pods_that_lost_their_versions_and_download_them_again_say_so() -> None:
+    pod, server = a_pod(ready=False), a_server(status=served_once())
+
+    found = judge(an_observation(server, [pod], [a_report(pod, a_model(DOWNLOADING))]))
+
+    assert verdict(found, "Ready") == ("False", "WorkloadUnavailable")
+    assert condition(found, "Ready").message == "No pod is ready: downloading mnist version 1."
+
+
+def test_a_model_that_is_being_downloaded_beside_one_that_serves_is_named() -> None:
+    pod = a_pod()
+    coming = a_model(DOWNLOADING, name="other")
+
+    found = judge(
+        an_observation(
+            a_server(models=[MNIST, OTHER]), [pod], [a_report(pod, a_model(a_version()), coming)]
+        )
+    )
+
+    assert verdict(found, "Ready") == ("False", "ModelsNotAvailable")
+    message = "Without an available version: other (version 1: Downloading)."
+    assert condition(found, "Ready").message == message
+
+
+def test_a_version_whose_files_were_overwritten_serves() -> None:
+    pod = a_pod()
+    mutated = a_version(1, reason="Mutated", message="saved_model.pb changed")
+
+    found = judge(an_observation(a_server(), [pod], [a_report(pod, a_model(mutated))]))
+
+    assert verdict(found, "Ready") == ("True", "Serving")
+
+
+def test_overwritten_files_are_not_why_a_model_does_not_serve() -> None:
+    pods = [a_pod("web-1", ready=False), a_pod("web-2")]
+    mutated = a_version(1, reason="Mutated", message="saved_model.pb changed")
+    reports = [a_report(pods[0], a_model(mutated)), a_report(pods[1], a_model())]
+
+    found = judge(an_observation(a_server(replicas=2), pods, reports))
+
+    message = "No version is available: mnist (version 1: Available)."
+    assert condition(found, "Ready").message == message
 
 
 def test_a_server_that_served_and_lost_its_pods_is_not_starting() -> None:

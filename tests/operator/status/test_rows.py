@@ -50,6 +50,8 @@ def row_of(*versions: VersionReport | None, **fields) -> VersionStatus:
 
 
 FAILED = a_version(1, "End", reason="LoadFailed", message="bad op")
+DOWNLOADING = a_version(1, "Start", reason="Downloading", message="downloading")
+MUTATED = a_version(1, reason="Mutated", message="saved_model.pb changed")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,51 @@ def test_a_failure_tells_more_than_an_upload() -> None:
     incomplete = a_version(1, "Start", reason="Incomplete", message="variables.index is missing")
 
     assert row_of(incomplete, FAILED).reason == "LoadFailed"
+
+
+def test_a_version_that_is_being_downloaded_waits_for_that() -> None:
+    row = row_of(DOWNLOADING)
+
+    assert (row.state, row.reason, row.message) == ("Start", "Downloading", "downloading")
+
+
+def test_a_download_in_one_pod_is_told_beside_the_state_of_the_others() -> None:
+    row = row_of(a_version(), DOWNLOADING)
+
+    told = ("Available", "Downloading", "pod web-1: downloading")
+    assert (row.state, row.reason, row.message) == told
+
+
+def test_a_download_that_failed_shows_as_a_failed_load_with_its_first_retry() -> None:
+    failed = a_version(1, "Start", reason="LoadFailed", message="404", next_retry_time=LATER)
+
+    row = row_of(failed)
+
+    assert (row.state, row.reason, row.message) == ("End", "LoadFailed", "404")
+    assert row.next_retry_time == LATER
+
+
+def test_overwritten_files_in_one_pod_are_told_beside_the_state_of_all() -> None:
+    row = row_of(a_version(), MUTATED)
+
+    told = ("Available", "Mutated", "pod web-1: saved_model.pb changed")
+    assert (row.state, row.reason, row.message) == told
+    assert row.available_replicas == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        pytest.param(FAILED, "LoadFailed", id="a pod that fails on what is there now"),
+        pytest.param(DOWNLOADING, "Mutated", id="a pod that downloads what is there now"),
+        pytest.param(
+            a_version(1, "Start", reason="Incomplete"), "Mutated", id="an export that goes on"
+        ),
+    ],
+)
+def test_overwritten_files_yield_to_a_failure_only(other: VersionReport, reason: str) -> None:
+    assert row_of(MUTATED, other).reason == reason
+    assert row_of(other, MUTATED).reason == reason
 
 
 def test_a_long_message_is_cut_to_256_characters() -> None:
@@ -174,6 +221,12 @@ def test_a_failed_version_stays_failed_while_a_pod_tries_again(state: str) -> No
     trying = merged(a_version(1, state), last=failed)
 
     assert is_same(trying, failed)
+
+
+def test_a_failed_version_stays_failed_while_a_pod_downloads_it_again() -> None:
+    failed = merged(a_version(1, "Start", reason="LoadFailed", message="404"))
+
+    assert is_same(merged(DOWNLOADING, last=failed), failed)
 
 
 def test_a_failed_version_whose_files_change_is_incomplete_again() -> None:
@@ -247,6 +300,25 @@ def test_a_version_stays_available_while_a_pod_that_does_not_answer_may_have_it(
     row = row_of(a_version(1, "Unloading"), a_version(), last=last, unreachable=(1,))
 
     assert (row.state, row.available_replicas) == ("Available", 1)
+
+
+def test_of_a_pod_that_does_not_answer_it_is_assumed_that_it_serves_what_was_overwritten() -> None:
+    last = merged(a_version(), MUTATED)
+
+    one_is_silent = merged(a_version(), MUTATED, last=last, unreachable=(1,))
+    all_are_silent = merged(a_version(), MUTATED, last=one_is_silent, unreachable=(0, 1))
+
+    assert rows_of(one_is_silent) == rows_of(all_are_silent) == rows_of(last)
+
+
+def test_files_that_were_overwritten_are_forgotten_once_every_pod_has_loaded_what_is_there() -> (
+    None
+):
+    last = merged(a_version(), MUTATED)
+
+    row = row_of(a_version(), a_version(), last=last)
+
+    assert (row.reason, row.message) == ("", "")
 
 
 def test_pods_that_are_gone_have_nothing() -> None:

@@ -31,7 +31,9 @@ def served_once(**spec) -> ModelServerStatus:
     return judge(an_observation(a_server(**spec)))
 
 
-@pytest.mark.parametrize("reason", ["NotFound", "Forbidden", "Unavailable", "Unsupported"])
+@pytest.mark.parametrize(
+    "reason", ["NotFound", "Forbidden", "CredentialsMissing", "Unavailable", "Unsupported"]
+)
 def test_what_the_pods_cannot_read_is_the_reason(reason: str) -> None:
     pod = a_pod()
     source = SourceReport(accessible=False, reason=reason, message="says the pod")
@@ -41,6 +43,24 @@ def test_what_the_pods_cannot_read_is_the_reason(reason: str) -> None:
     assert verdict(found, "SourceAccessible") == ("False", reason)
     message = "The URI of mnist cannot be read. mnist: says the pod"
     assert condition(found, "SourceAccessible").message == message
+
+
+def test_without_credentials_nothing_serves_and_the_pods_words_say_what_to_give() -> None:
+    pod = a_pod()
+    ways = "set serviceAccountName, credentialsSecretRef or MODELSERVER_GCS_ANONYMOUS=true"
+    source = SourceReport(accessible=False, reason="CredentialsMissing", message=ways)
+
+    found = judge(
+        an_observation(
+            a_server(models=[OTHER]), [pod], [a_report(pod, a_model(name="other", source=source))]
+        )
+    )
+
+    assert verdict(found, "SourceAccessible") == ("False", "CredentialsMissing")
+    assert verdict(found, "Ready") == ("False", "SourceInaccessible")
+    assert condition(found, "Ready").message == (
+        f"CredentialsMissing: The URI of other cannot be read. other: {ways}"
+    )
 
 
 def test_an_unknown_trouble_with_a_source_counts_as_unavailable() -> None:

@@ -37,6 +37,12 @@ def look_at_versions(*versions, reported_labels=(), **spec) -> ModelServerStatus
     [
         pytest.param([a_version(2, "Loading")], "Loading", "mnist version 2", id="loads"),
         pytest.param([a_version(2, "Start")], "Loading", "mnist version 2", id="is to load"),
+        pytest.param(
+            [a_version(2, "Start", reason="Downloading", message="downloading")],
+            "Downloading",
+            "Downloading mnist version 2.",
+            id="is being downloaded",
+        ),
         pytest.param([a_version(2, "Unloading")], "Progressing", "Unloading", id="unloads"),
         pytest.param(
             [a_version(2, "Start", reason="Incomplete", message="variables.index is missing")],
@@ -50,6 +56,12 @@ def look_at_versions(*versions, reported_labels=(), **spec) -> ModelServerStatus
             "Failed to load: mnist version 2: bad op.",
             id="fails",
         ),
+        pytest.param(
+            [a_version(2, "Start", reason="LoadFailed", message="no room for 5 GB.")],
+            "LoadFailed",
+            "Failed to load: mnist version 2: no room for 5 GB.",
+            id="fails to download",
+        ),
     ],
 )
 def test_a_version_on_its_way_is_the_reason(versions, reason: str, words: str) -> None:
@@ -58,6 +70,59 @@ def test_a_version_on_its_way_is_the_reason(versions, reason: str, words: str) -
     assert verdict(found, "VersionsConverged") == ("False", reason)
     assert words in condition(found, "VersionsConverged").message
     assert verdict(found, "Ready") == ("True", "Serving")
+
+
+DOWNLOADING = a_version(3, "Start", reason="Downloading", message="downloading")
+
+
+@pytest.mark.parametrize(
+    ("beside", "reason"),
+    [
+        pytest.param(a_version(2, "End", reason="LoadFailed"), "LoadFailed", id="a failure first"),
+        pytest.param(a_version(2, "Loading"), "Loading", id="what is further on first"),
+        pytest.param(a_version(2, "Unloading"), "Downloading", id="before what leaves"),
+        pytest.param(
+            a_version(2, "Start", reason="Incomplete"), "Downloading", id="before an upload"
+        ),
+    ],
+)
+def test_a_download_is_told_before_what_has_to_wait_anyway(beside, reason: str) -> None:
+    found = look_at_versions(a_version(1), beside, DOWNLOADING)
+
+    assert verdict(found, "VersionsConverged") == ("False", reason)
+
+
+def test_all_versions_that_are_being_downloaded_are_named_in_their_models() -> None:
+    found = look_at_versions(a_version(1), DOWNLOADING, a_version(2, "Start", reason="Downloading"))
+
+    message = condition(found, "VersionsConverged").message
+    assert message == "Downloading mnist version 3, mnist version 2."
+
+
+def test_a_version_that_one_more_pod_downloads_has_not_converged() -> None:
+    pods = [a_pod("web-1"), a_pod("web-2", ready=False)]
+    coming = a_version(1, "Start", reason="Downloading", message="downloading")
+
+    found = judge(
+        an_observation(
+            a_server(replicas=2), pods, [a_report(pods[0]), a_report(pods[1], a_model(coming))]
+        )
+    )
+
+    assert verdict(found, "VersionsConverged") == ("False", "Downloading")
+    assert verdict(found, "Reconciling") == ("True", "Progressing")
+
+
+def test_a_download_is_under_way_to_whoever_reads_kstatus() -> None:
+    found = look_at_versions(a_version(1), DOWNLOADING)
+
+    assert verdict(found, "Reconciling") == ("True", "Downloading")
+
+
+def test_a_version_whose_files_were_overwritten_has_converged() -> None:
+    found = look_at_versions(a_version(1, reason="Mutated", message="saved_model.pb changed"))
+
+    assert verdict(found, "VersionsConverged") == ("True", "Converged")
 
 
 def test_a_label_that_waits_is_told() -> None:

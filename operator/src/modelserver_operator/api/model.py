@@ -157,7 +157,8 @@ class ModelSpec(ApiModel):
         max_length=1024,
         description="Folder that holds the model's numbered version folders: gs://BUCKET/PATH in "
         "Google Cloud Storage, or pvc://CLAIM/PATH in a PersistentVolumeClaim of the same "
-        "namespace, which is mounted read-only.",
+        "namespace, which is mounted read-only. Versions in a bucket are downloaded into the cache "
+        "before they load.",
         json_schema_extra=change(
             "Hot, except that pods restart where this brings in, or drops, a claim that no other "
             "model of the server uses.",
@@ -208,7 +209,9 @@ class ModelSpec(ApiModel):
         ge=0,
         le=86_400,
         description="Seconds between two looks for new versions. 0 = only at start and on request "
-        "(annotation modelserver.dev/poll-now). Default: 1 for pvc://, 30 for gs://.",
+        "(annotation modelserver.dev/poll-now). Default: 1 for pvc://; 30 for gs://, where each "
+        "look is a list request, which is paid for, and the time varies a little so that not all "
+        "pods ask at once.",
     )
     ready_marker: str | None = Field(
         default=None,

@@ -95,7 +95,9 @@ class ModelServerSpec(ApiModel):
     credentials_secret_ref: SecretKey | None = Field(
         default=None,
         description="Secret with a service account's key file for gs://, mounted into the pods. "
-        "Pods start without it too: then status says what cannot be read.",
+        "Pods start without it too: then status says what cannot be read. Not needed with workload "
+        "identity (serviceAccountName), nor for a public bucket (env MODELSERVER_GCS_ANONYMOUS: "
+        "'true').",
         json_schema_extra=cold(),
     )
     env: tuple[EnvVar, ...] = Field(
@@ -152,8 +154,9 @@ class ModelServerSpec(ApiModel):
     )
     cache: Cache | None = Field(
         default=None,
-        description="Where gs:// versions are kept: exactly one of sizeLimit and claimName. "
-        "Default: the node's disk, without a limit.",
+        description="Where gs:// versions are kept once they are downloaded: exactly one of "
+        "sizeLimit and claimName. Default: the node's disk, for as long as the pod is there, "
+        "without a limit.",
         json_schema_extra=cold(),
     )
     pod_template: PodTemplate | None = Field(

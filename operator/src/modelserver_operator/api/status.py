@@ -44,10 +44,13 @@ class VersionStatus(ApiModel):
     version: VersionNumber = Field(description="Number of the version.")
     state: Word = Field(
         default="",
-        description="Start (waiting, or incomplete), Loading, Available, Unloading or End.",
+        description="Start (waiting, incomplete or downloading), Loading, Available, Unloading or "
+        "End.",
     )
     reason: Word = Field(
-        default="", description="Why it is in this state: Incomplete, LoadFailed, … or nothing."
+        default="",
+        description="Why it is in this state: Incomplete, Downloading, LoadFailed, … or nothing; "
+        "or Mutated, where its files were overwritten after it was loaded.",
     )
     message: RowMessage = Field(default="", description="The same for people.")
     labels: tuple[Word, ...] = Field(
@@ -72,7 +75,7 @@ class VersionStatus(ApiModel):
         default=None, description="When it first became Available."
     )
     next_retry_time: Timestamp | None = Field(
-        default=None, description="When a failed load is tried again."
+        default=None, description="When a failed load, or download, is tried again."
     )
 
 

@@ -200,13 +200,15 @@ class Cache(ApiModel):
 
     size_limit: Quantity | None = Field(
         default=None,
-        description="Keep them on the node's disk, with this much room in each pod, such as 10Gi.",
+        description="Keep them on the node's disk, with this much room in each pod, such as 10Gi: "
+        "for the versions that are served and the one that comes next.",
     )
     claim_name: str | None = Field(
         default=None,
         min_length=1,
         max_length=253,
-        description="Keep them in this PersistentVolumeClaim, which all pods share.",
+        description="Keep them in this PersistentVolumeClaim, which all pods share and which "
+        "outlives them: what is in it is not downloaded again. Its size is the only limit.",
         json_schema_extra=extra(OBJECT_NAME),
     )
 

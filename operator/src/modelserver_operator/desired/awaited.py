@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from modelserver_operator.reports import ModelReport, PodReport
 
-# What a version that cannot be loaded as it is says.
+# What a version that cannot be loaded as it is says. One that is Downloading is on its way.
 _BROKEN = frozenset({"LoadFailed", "Incomplete"})
 
 

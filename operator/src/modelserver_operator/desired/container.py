@@ -5,6 +5,7 @@ from modelserver_operator.desired.defaults import Defaults
 from modelserver_operator.desired.volumes import (
     CONFIG_DIRECTORY,
     CONFIG_FILE,
+    cache_env,
     credentials_env,
     mounted_volumes,
 )
@@ -64,9 +65,10 @@ def server_container(server: ModelServer, defaults: Defaults) -> JsonObject:
 
 
 def _env(server: ModelServer) -> list[JsonObject]:
-    given = [variable.to_json() for variable in server.spec.env]
+    spec = server.spec
+    given = [variable.to_json() for variable in spec.env]
     names = {variable["name"] for variable in given}
-    ours = [*_identity(), *credentials_env(server.spec.credentials_secret_ref)]
+    ours = [*_identity(), *cache_env(spec.cache), *credentials_env(spec.credentials_secret_ref)]
     # Ours first: a value can refer to the variables before it only.
     return [*(variable for variable in ours if variable["name"] not in names), *given]
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from modelserver_operator.api import Cache, ModelServer, SecretKey
 from modelserver_operator.desired.labels import config_map_name
 from modelserver_operator.desired.model_uri import CLAIMS_PATH, model_claims
+from modelserver_operator.desired.quantity import whole_units
 from modelserver_operator.json_types import JsonObject
 
 CONFIG_DIRECTORY = "/etc/modelserver/config"
@@ -43,6 +44,19 @@ def credentials_env(credentials: SecretKey | None) -> list[JsonObject]:
         return []
     path = f"{_CREDENTIALS_DIRECTORY}/{credentials.key}"
     return [{"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": path}]
+
+
+def cache_env(cache: Cache | None) -> list[JsonObject]:
+    """Tells the server where the cache is, and how many bytes it may take.
+
+    Variables and no flags: a server image that is older than them ignores them. A claim has the
+    room that it has.
+    """
+    limit = whole_units(cache.size_limit) if cache and cache.size_limit is not None else None
+    return [
+        {"name": "MODELSERVER_CACHE_DIR", "value": CACHE_DIRECTORY},
+        *([] if limit is None else [{"name": "MODELSERVER_CACHE_SIZE_LIMIT", "value": str(limit)}]),
+    ]
 
 
 def _config(name: str) -> MountedVolume:

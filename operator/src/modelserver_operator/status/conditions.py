@@ -6,6 +6,7 @@ from functools import partial
 
 from modelserver_operator.api import Condition
 from modelserver_operator.status.facts import Facts, Finding, first_finding
+from modelserver_operator.status.mutated import version_mutated
 from modelserver_operator.status.overall import STALLED, paused, reconciling, rollout_healthy
 from modelserver_operator.status.ready import READY
 from modelserver_operator.status.reasons import Aspect
@@ -23,6 +24,7 @@ ASPECTS: tuple[tuple[Aspect, Callable[[Facts], Finding | None]], ...] = (
     (Aspect.RECONCILING, reconciling),
     (Aspect.STALLED, partial(first_finding, STALLED)),
     (Aspect.ROLLOUT_HEALTHY, rollout_healthy),
+    (Aspect.VERSION_MUTATED, version_mutated),
     (Aspect.PAUSED, paused),
 )
 """Each condition with what decides on it; where nothing is found, the condition is absent."""

@@ -22,7 +22,7 @@ from modelserver_operator.status.workload import (
 
 _APPLIED_HASH_ANNOTATION = "modelserver.dev/applied-hash"
 
-_MOVING = frozenset({Reason.LOADING, Reason.PROGRESSING, Reason.CONFIG_PENDING})
+_MOVING = frozenset({Reason.LOADING, Reason.DOWNLOADING, Reason.PROGRESSING, Reason.CONFIG_PENDING})
 _AT_REST = frozenset({Reason.SUSPENDED, Reason.SCALED_TO_ZERO})
 
 

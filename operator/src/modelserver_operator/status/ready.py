@@ -5,7 +5,7 @@ from modelserver_operator.status.presence import switched_off, unanswered
 from modelserver_operator.status.reasons import Aspect, Reason
 from modelserver_operator.status.refused import name_conflict, spec_is_refused
 from modelserver_operator.status.source import SOURCE_ACCESSIBLE
-from modelserver_operator.status.version_row import Row
+from modelserver_operator.status.version_row import MUTATED, Row
 from modelserver_operator.status.wording import count_of_pods, names
 from modelserver_operator.status.workload import WORKLOAD_AVAILABLE
 
@@ -76,8 +76,9 @@ def _no_pod_is_ready(facts: Facts) -> Finding | None:
         return None
     last = facts.last(Aspect.READY)
     if last is None or last.reason in _BEFORE_START:
-        return Finding("Unknown", Reason.STARTING, "The pods are starting.")
-    return Finding("False", Reason.WORKLOAD_UNAVAILABLE, "No pod is ready.")
+        return Finding("Unknown", Reason.STARTING, _with_downloads(facts, "The pods are starting"))
+    message = _with_downloads(facts, "No pod is ready")
+    return Finding("False", Reason.WORKLOAD_UNAVAILABLE, message)
 
 
 def _nobody_can_say(facts: Facts) -> Finding | None:
@@ -108,6 +109,14 @@ READY: tuple[Check, ...] = (
 )
 
 
+def _with_downloads(facts: Facts, message: str) -> str:
+    """The message, and what takes its time though nothing is wrong."""
+    coming = facts.rows.telling(Reason.DOWNLOADING)
+    if not coming:
+        return f"{message}."
+    return f"{message}: downloading {names([row.name for row in coming])}."
+
+
 def _unserved(facts: Facts) -> Finding:
     missing = [model for model in facts.models if not facts.rows.serves(model)]
     told = [f"{model} ({_why(facts, model)})" for model in missing]
@@ -120,7 +129,7 @@ def _unserved(facts: Facts) -> Finding:
 def _why(facts: Facts, model: str) -> str:
     rows = facts.rows.of(model)
     if rows:
-        return _state(next((row for row in rows if row.status.reason), rows[0]))
+        return _state(next((row for row in rows if _is_held_up(row)), rows[0]))
     sources = [said.source for _, said in facts.view.reports_of(model)]
     failing = next((source for source in sources if source.accessible is False), None)
     if failing is not None:
@@ -128,7 +137,12 @@ def _why(facts: Facts, model: str) -> str:
     return "none found" if any(source.accessible for source in sources) else "not reported yet"
 
 
+def _is_held_up(row: Row) -> bool:
+    return row.status.reason not in ("", MUTATED)
+
+
 def _state(row: Row) -> str:
     status = row.status
-    what = f"version {status.version}: {status.reason or status.state}"
-    return f"{what}, {status.message.rstrip('.')}" if status.message else what
+    what = f"version {status.version}: {status.reason if _is_held_up(row) else status.state}"
+    is_told = not status.message or status.reason in (Reason.DOWNLOADING, MUTATED)
+    return what if is_told else f"{what}, {status.message.rstrip('.')}"

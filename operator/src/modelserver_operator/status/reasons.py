@@ -16,6 +16,7 @@ class Aspect(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     ROLLOUT_HEALTHY = "RolloutHealthy"
+    VERSION_MUTATED = "VersionMutated"
     PAUSED = "Paused"
 
 
@@ -33,6 +34,7 @@ class Reason(StrEnum):
     ACCESSIBLE = "Accessible"
     NOT_FOUND = "NotFound"
     FORBIDDEN = "Forbidden"
+    CREDENTIALS_MISSING = "CredentialsMissing"
     UNAVAILABLE = "Unavailable"
     UNSUPPORTED = "Unsupported"
     CLAIM_NOT_FOUND = "ClaimNotFound"
@@ -50,6 +52,7 @@ class Reason(StrEnum):
     # VersionsConverged
     CONVERGED = "Converged"
     LOADING = "Loading"
+    DOWNLOADING = "Downloading"
     INCOMPLETE = "Incomplete"
     LOAD_FAILED = "LoadFailed"
     LABEL_PENDING = "LabelPending"
@@ -64,7 +67,8 @@ class Reason(StrEnum):
     SCALED_TO_ZERO = "ScaledToZero"
     NAME_CONFLICT = "NameConflict"
     INVALID_SPEC = "InvalidSpec"
-    # Stalled, RolloutHealthy, Paused
+    # Stalled, RolloutHealthy, VersionMutated, Paused
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     NOT_SUPPORTED = "NotSupported"
+    FILES_CHANGED = "FilesChanged"
     RECONCILE_PAUSED = "ReconcilePaused"

@@ -36,6 +36,10 @@ class Rows:
         """The row of one version."""
         return next((row for row in self.of(model) if row.status.version == version), None)
 
+    def telling(self, reason: str) -> tuple[Row, ...]:
+        """The rows that have this reason."""
+        return tuple(row for row in self.rows if row.status.reason == reason)
+
     def serves(self, model: str) -> bool:
         """Whether a ready pod has a version of the model Available."""
         return any(row.serving for row in self.of(model))

@@ -11,9 +11,14 @@ from modelserver_operator.status.wording import names
 # The server's words; one that this release does not know counts as Unavailable.
 _REPORTED = {
     str(reason): reason
-    for reason in (Reason.NOT_FOUND, Reason.FORBIDDEN, Reason.UNAVAILABLE, Reason.UNSUPPORTED)
+    for reason in (
+        Reason.NOT_FOUND,
+        Reason.FORBIDDEN,
+        Reason.CREDENTIALS_MISSING,
+        Reason.UNAVAILABLE,
+        Reason.UNSUPPORTED,
+    )
 }
-
 
 _OF_CLAIMS = {Reason.CLAIM_NOT_FOUND, Reason.CLAIM_LOST, Reason.CLAIM_NOT_BOUND}
 

@@ -11,10 +11,14 @@ from modelserver_operator.status.reasons import Reason
 from modelserver_operator.status.wording import differ_in_numbers_only
 
 AVAILABLE, UNLOADING, END = "Available", "Unloading", "End"
+MUTATED = "Mutated"
+"""The reason of an available version whose files were overwritten after it was loaded."""
 
 # Of several pods' states, the row shows the one that is furthest up here.
 _RANK = {AVAILABLE: 5, "Loading": 4, "Start": 3, UNLOADING: 2, END: 1}
-_REASON_RANK: dict[str, int] = {Reason.LOAD_FAILED: 2, Reason.INCOMPLETE: 1}
+# Of several pods' reasons likewise: those that somebody has to act on, before those that pass by
+# themselves.
+_REASON_RANK: dict[str, int] = {Reason.LOAD_FAILED: 3, MUTATED: 2, Reason.INCOMPLETE: 1}
 _BEFORE_AVAILABLE = ("Start", "Loading")
 _LONGEST_WORD = 63
 _LONGEST_MESSAGE = 256
@@ -34,6 +38,11 @@ class Sighting:
         return self.version.state == AVAILABLE
 
     @property
+    def is_mutated(self) -> bool:
+        """Whether it answers calls as it was before its files were overwritten."""
+        return self.is_available and self.version.reason == MUTATED
+
+    @property
     def is_gone(self) -> bool:
         """Whether the pod has unloaded it and is done with it."""
         return self.version.state == END and self.version.reason in ("", "Unloaded")
@@ -41,15 +50,18 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, and in how many ready pods the version answers calls."""
+    """One row, in how many ready pods the version answers calls, and whether a pod has it available
+    as it was before its files were overwritten.
+    """
 
     model: str
     status: VersionStatus
     serving: int = 0
+    is_mutated: bool = False
 
     @property
     def has_failed(self) -> bool:
-        """Whether a pod could not load it, and nothing is known to have changed since."""
+        """Whether a pod could not fetch or load it, and nothing is known to have changed since."""
         return self.status.reason == Reason.LOAD_FAILED
 
     @property
@@ -64,7 +76,7 @@ def merge_row(
     """Sum up what the reporting pods say about a version; None when it is in no pod.
 
     `last` is the row of the present status, and `silent` counts the ready pods that did not say
-    anything: of them it is assumed that what was Available there still is.
+    anything: of them it is assumed that what was Available there still is, and Mutated if it was.
     """
     present = [sighting for sighting in sightings if not sighting.is_gone]
     reported = sum(sighting.is_available for sighting in present)
@@ -73,13 +85,17 @@ def merge_row(
         return last_row(model, last, silent) if last and assumed else None
     merged = _steady(_merged(present, available=reported + assumed), present, last)
     ready = sum(sighting.is_available and sighting.pod.ready for sighting in present)
-    return Row(model, _with_times(merged, present, last), ready + assumed)
+    mutated = any(sighting.is_mutated for sighting in present) or (
+        assumed > 0 and merged.reason == MUTATED
+    )
+    return Row(model, _with_times(merged, present, last), ready + assumed, mutated)
 
 
 def last_row(model: str, last: VersionStatus, silent: int) -> Row:
     """The row as it was, Available in no more pods than may still have it."""
     assumed = min(last.available_replicas, silent)
-    return Row(model, last.model_copy(update={"available_replicas": assumed}), assumed)
+    mutated = assumed > 0 and last.reason == MUTATED
+    return Row(model, last.model_copy(update={"available_replicas": assumed}), assumed, mutated)
 
 
 # Putting pods together.
@@ -136,13 +152,23 @@ def _steady(
         kept = {"reason": last.reason, "message": last.message}
         state = AVAILABLE if row.state == AVAILABLE else END
         return row.model_copy(update={**kept, "state": state})
+    if last.reason == MUTATED and _may_still_be_mutated(row, present):
+        return row.model_copy(update={"reason": last.reason, "message": last.message})
     if row.reason == last.reason and _same_matter(row.message, last.message):
         return row.model_copy(update={"message": last.message})
     return row
 
 
 def _is_retry(row: VersionStatus, present: Sequence[Sighting]) -> bool:
-    return row.reason == "" and any(s.version.state in _BEFORE_AVAILABLE for s in present)
+    is_under_way = row.reason in ("", Reason.DOWNLOADING)
+    return is_under_way and any(s.version.state in _BEFORE_AVAILABLE for s in present)
+
+
+def _may_still_be_mutated(row: VersionStatus, present: Sequence[Sighting]) -> bool:
+    """Whether pods that say nothing may have it, and those that speak have less to tell."""
+    reported = sum(sighting.is_available for sighting in present)
+    outranked = _REASON_RANK.get(row.reason, 0) < _REASON_RANK[MUTATED]
+    return outranked and row.available_replicas > reported
 
 
 def _same_matter(message: str, last: str) -> bool:

@@ -1,6 +1,6 @@
 """VersionsConverged: do all pods follow the spec, with every version that it asks for?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from modelserver_operator.observed import PodSnapshot
 from modelserver_operator.reports import PodReport
@@ -12,6 +12,9 @@ from modelserver_operator.status.version_row import AVAILABLE, UNLOADING, Row
 from modelserver_operator.status.wording import count_of_pods, names, pods
 
 _MOST_DETAILS = 5
+
+# What keeps a version from being loaded yet.
+_BEFORE_LOADING = frozenset({Reason.INCOMPLETE, Reason.DOWNLOADING})
 
 
 def _is_switched_off(facts: Facts) -> Finding | None:
@@ -65,6 +68,14 @@ def _version_is_loading(facts: Facts) -> Finding | None:
     return Finding("False", Reason.LOADING, f"Loading {names([row.name for row in loading])}.")
 
 
+def _version_is_downloading(facts: Facts) -> Finding | None:
+    coming = facts.rows.telling(Reason.DOWNLOADING)
+    if not coming:
+        return None
+    message = f"Downloading {names([row.name for row in coming])}."
+    return Finding("False", Reason.DOWNLOADING, message)
+
+
 def _version_is_unloading(facts: Facts) -> Finding | None:
     unloading = [row for row in facts.rows.rows if row.status.state == UNLOADING]
     if not unloading:
@@ -82,7 +93,7 @@ def _removed_model_is_loaded(facts: Facts) -> Finding | None:
 
 
 def _upload_is_incomplete(facts: Facts) -> Finding | None:
-    waiting = [row for row in facts.rows.rows if row.status.reason == Reason.INCOMPLETE]
+    waiting = facts.rows.telling(Reason.INCOMPLETE)
     if not waiting:
         return None
     return Finding("False", Reason.INCOMPLETE, f"Waiting for upload: {_details(waiting)}.")
@@ -151,6 +162,7 @@ VERSIONS_CONVERGED: tuple[Check, ...] = (
     _is_unheard,
     _load_has_failed,
     _version_is_loading,
+    _version_is_downloading,
     _version_is_unloading,
     _removed_model_is_loaded,
     _upload_is_incomplete,
@@ -174,7 +186,8 @@ def _refused(report: PodReport) -> str | None:
 
 
 def _is_loading(row: Row) -> bool:
-    return row.status.state in ("Start", "Loading") and row.status.reason != Reason.INCOMPLETE
+    status = row.status
+    return status.state in ("Start", "Loading") and status.reason not in _BEFORE_LOADING
 
 
 def _is_pending(facts: Facts, model: str, label: str) -> bool:
@@ -185,7 +198,7 @@ def _is_pending(facts: Facts, model: str, label: str) -> bool:
     )
 
 
-def _details(rows: list[Row]) -> str:
+def _details(rows: Sequence[Row]) -> str:
     told = [f"{row.name}: {row.status.message.rstrip('.') or row.status.reason}" for row in rows]
     return "; ".join(told[:_MOST_DETAILS]) + (
         f"; and {len(told) - _MOST_DETAILS} more" if len(told) > _MOST_DETAILS else ""
