@@ -3,7 +3,6 @@
 import functools
 import os
 import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnist.command_line import CommandLine, run, whole_number
 from mnist.data import DataSets, read_data_sets
-from modelserver.errors import FailedPreconditionError
+from mnist.destination import parse_destination
 
 if TYPE_CHECKING:
     from mnist.softmax_regression import SoftmaxRegression
@@ -34,7 +33,9 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
         "The version appears in DIR whole or not at all, as an eight-digit directory:\n\n"
         f"  {PROG} --training_iteration=100 --export_version=1 /tmp/mnist_model\n"
         f"  {PROG} --training_iteration=2000 --export_version=2 /tmp/mnist_model\n\n"
-        "The second version has learnt for longer, so it makes fewer errors.",
+        "The second version has learnt for longer, so it makes fewer errors. In a bucket, the\n"
+        "graph is uploaded last, and without it a version does not count:\n\n"
+        f"  {PROG} --export_version=3 gs://my-models/mnist",
     )
     parser.add_argument(
         "--training_iteration",
@@ -56,30 +57,26 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
         help="where MNIST's four files are (train-images-idx3-ubyte and so on, gzipped or not); "
         "without them, scikit-learn's digits are used",
     )
-    parser.add_argument("export_dir", type=Path, metavar="DIR", help="where versions are put")
+    parser.add_argument(
+        "export_dir",
+        type=parse_destination,
+        metavar="DIR",
+        help="where versions are put: a directory, or gs://BUCKET/PATH",
+    )
     return parser.parse_args(argv)
 
 
 def _export(flags: Namespace) -> int:
-    flags.export_dir.mkdir(parents=True, exist_ok=True)
-    _require_free_version(flags.export_dir, flags.export_version)
+    destination, version = flags.export_dir, flags.export_version
+    destination.require_free(version)
     data = read_data_sets(flags.data_dir)
     print(data)
     model, save = _train(data, flags.training_iteration)
     print(f"Held-out error rate: {100 * model.error_rate(data.test):.1f}%")
-    path = flags.export_dir / f"{flags.export_version:08d}"
-    print(f"Exporting trained model to {path}")
-    _write_whole(path, functools.partial(save, model))
+    print(f"Exporting trained model to {destination.path_of(version)}")
+    destination.put(version, functools.partial(save, model))
     print("Done exporting!")
     return 0
-
-
-def _require_free_version(export_dir: Path, version: int) -> None:
-    for child in export_dir.iterdir():
-        if child.name.isdecimal() and int(child.name) == version:
-            raise FailedPreconditionError(
-                f"version {version} exists already: {child}; choose another --export_version"
-            )
 
 
 def _train(
@@ -99,14 +96,6 @@ def _train(
             print(f"  iteration {number}: loss {loss:.3f}", flush=True)
 
     return train(data.train, iterations, show), save
-
-
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a directory elsewhere and rename it to `path`, so no one sees half of it."""
-    with tempfile.TemporaryDirectory(prefix=f".{PROG}-", dir=path.parent) as scratch:
-        unfinished = Path(scratch) / path.name
-        write(unfinished)
-        unfinished.rename(path)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class CompositePlatform:
         return [
             f"{name}/{missing}"
             for name, part in self._parts.items()
-            for missing in part.missing_files(_folder(path, name))
+            for missing in part.missing_files(path.folder(name))
         ]
 
     def must_settle(self, name: str) -> bool:
@@ -86,14 +86,8 @@ class CompositePlatform:
 
     def make_loader(self, id: ServableId, path: StoragePath) -> CompositeLoader:
         """Make the Loader of both parts."""
-        loaders = (part.make_loader(id, _folder(path, name)) for name, part in self._parts.items())
+        loaders = (part.make_loader(id, path.folder(name)) for name, part in self._parts.items())
         return CompositeLoader(*loaders)
-
-
-def _folder(path: StoragePath, name: str) -> StoragePath:
-    prefix = f"{name}/"
-    files = {k.removeprefix(prefix): v for k, v in path.files.items() if k.startswith(prefix)}
-    return StoragePath(f"{path.path}/{name}", files)
 
 
 platform = CompositePlatform  # the entry point, with the options of both parts

@@ -73,10 +73,10 @@ class LinearPlatform:
     """The Platform: what a complete version looks like, and who loads it."""
 
     def missing_files(self, path: StoragePath) -> list[str]:
-        """A version is complete when its file is there and reads as JSON to its end."""
-        file = Path(path.path) / MODEL_FILE
+        """A version, wherever it is, is complete when its file reads as JSON to its end."""
         try:
-            json.loads(file.read_text(encoding="utf-8"))
+            with path.open(MODEL_FILE) as file:
+                json.load(file)
         except FileNotFoundError:
             return [MODEL_FILE]
         except ValueError:

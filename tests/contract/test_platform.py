@@ -117,7 +117,17 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def listing(directory: Path) -> StoragePath:
     storage = FileSystemStorage()
-    return storage.fetch(str(directory), storage.list_files(str(directory)))
+    return storage.locate(str(directory), storage.list_files(str(directory)))
+
+
+def from_afar(directory: Path) -> StoragePath:
+    """The version in `directory` as a bucket has it, which has not been copied anywhere yet."""
+    return StoragePath(
+        str(directory.parent / "not here"),
+        listing(directory).files,
+        "gs://bucket/m/1",
+        lambda name: (directory / name).open("rb"),
+    )
 
 
 def loads(kind: Kind, directory: Path) -> bool:
@@ -188,6 +198,24 @@ def test_a_version_whose_files_arrive_one_by_one_is_complete_only_when_it_loads(
         shutil.copyfile(whole / name, growing / name)
 
     assert kind.platform.missing_files(listing(growing)) == []
+
+
+def test_what_is_complete_is_told_from_afar_as_it_is_told_here(kind: Kind, copy: Path) -> None:
+    assert kind.platform.missing_files(from_afar(copy)) == []
+
+    differences = [
+        (name, size, from_here, seen)
+        for name, size in truncations(copy)
+        if (from_here := kind.platform.missing_files(listing(copy)))
+        != (seen := kind.platform.missing_files(from_afar(copy)))
+    ]
+    for name in listing(copy).files:
+        (copy / name).unlink()
+        from_here = kind.platform.missing_files(listing(copy))
+        assert kind.platform.missing_files(from_afar(copy)) == from_here
+
+    assert differences == []
+    assert kind.platform.missing_files(from_afar(copy)) != []
 
 
 def test_an_empty_directory_lacks_something_and_is_no_error(kind: Kind, tmp_path: Path) -> None:

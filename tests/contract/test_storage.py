@@ -5,14 +5,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from modelserver.errors import FailedPreconditionError, NotFoundError, UnavailableError
+from modelserver.sources.cache.version_cache import VersionCache
 from modelserver.sources.storage.base import Storage
+from modelserver.sources.storage.cached import CachedStorage
 from modelserver.sources.storage.file_system import FileSystemStorage
+from modelserver.sources.storage.gcs import GcsStore
 from modelserver.testing.storage import MemoryStorage
+from testcluster.faults import Status
+
+PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -28,10 +35,13 @@ class Place:
     """Let nobody list that path from here on."""
     disconnect: Callable[[str], None]
     """Let the storage behind that path be out of reach from here on."""
+    denied: str = "; Permission denied$"
+    disconnected: str = "; Stale file handle$"
+    """What the errors say after the path."""
 
 
-def memory_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    del folder, monkeypatch
+def memory_place(request: pytest.FixtureRequest) -> Place:
+    del request
     storage = MemoryStorage()
     storage.make_directory("/models/m")
 
@@ -52,7 +62,9 @@ def memory_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     )
 
 
-def file_system_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def file_system_place(request: pytest.FixtureRequest) -> Place:
+    folder: Path = request.getfixturevalue("tmp_path")
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
     writes = 0
     scan = os.scandir
     refusals: dict[str, int] = {}
@@ -93,9 +105,69 @@ def file_system_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     )
 
 
-@pytest.fixture(params=[memory_place, file_system_place], ids=["memory", "file_system"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    return request.param(tmp_path, monkeypatch)
+class Objects:
+    """A bucket that is written to as if it were a file system."""
+
+    def __init__(self, scheme: str, bucket: str, put: Callable, delete: Callable) -> None:
+        self._root = f"{scheme}://{bucket}/"
+        self._put = put
+        self._delete = delete
+        self._names: set[str] = set()
+
+    def write(self, path: str, size: int) -> None:
+        self._write(path.removeprefix(self._root), b"x" * size)
+
+    def make_directory(self, path: str) -> None:
+        self._write(f"{path.removeprefix(self._root)}/", b"")
+
+    def remove(self, path: str) -> None:
+        name = path.removeprefix(self._root)
+        for found in [n for n in self._names if n == name or n.startswith(f"{name}/")]:
+            self._delete(found)
+            self._names.discard(found)
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._put(name, content)
+        self._names.add(name)
+
+
+def gcs_place(request: pytest.FixtureRequest) -> Place:
+    emulator = request.getfixturevalue("gcs_emulator")
+    bucket = request.getfixturevalue("bucket")
+    faults = request.getfixturevalue("gcs_faults")
+    request.getfixturevalue("monkeypatch").setenv("STORAGE_EMULATOR_HOST", faults.url)
+    objects = Objects("gs", bucket, partial(emulator.put, bucket), partial(emulator.delete, bucket))
+    cache = VersionCache(request.getfixturevalue("tmp_path"))
+    storage = CachedStorage(GcsStore(patience_seconds=0.1), cache)
+    request.addfinalizer(storage.stop)
+    base = f"gs://{bucket}/models/m"
+    objects.make_directory(base)
+
+    def inject(status: int, path: str) -> None:
+        faults.inject(Status(status), kind="list", under=path.removeprefix(f"gs://{bucket}/"))
+
+    return Place(
+        storage,
+        base,
+        objects.write,
+        objects.make_directory,
+        objects.remove,
+        partial(inject, 403),
+        partial(inject, 503),
+        rf": .* may not read bucket gs://{bucket} ",
+        ": the service answered 503 ",
+    )
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(memory_place, id="memory"),
+        pytest.param(file_system_place, id="file_system"),
+        pytest.param(gcs_place, id="gcs", marks=pytest.mark.emulator),
+    ]
+)
+def place(request: pytest.FixtureRequest) -> Place:
+    return request.param(request)
 
 
 @pytest.fixture(params=["versions", "files"])
@@ -187,23 +259,37 @@ def test_a_file_overwritten_with_the_same_size_has_another_tag(place: Place) -> 
     assert after.tag != before.tag
 
 
-def test_fetch_leads_to_a_path_and_carries_the_listing(place: Place) -> None:
+def test_a_version_is_located_at_a_path_that_carries_the_listing(place: Place) -> None:
     place.write(f"{place.base}/1/model", 3)
     files = place.storage.list_files(f"{place.base}/1")
 
-    path = place.storage.fetch(f"{place.base}/1", files)
+    path = place.storage.locate(f"{place.base}/1", files)
 
     assert path.files == files
+    assert path.place == f"{place.base}/1"
     assert os.path.isabs(path.path)
+    assert place.storage.locate(f"{place.base}/1", files) == path
 
 
-def test_fetching_again_leads_to_the_same_path(place: Place) -> None:
+def test_what_is_fetched_arrives_and_is_no_longer_awaited(place: Place) -> None:
     place.write(f"{place.base}/1/model", 3)
-    files = place.storage.list_files(f"{place.base}/1")
+    version = place.storage.locate(f"{place.base}/1", place.storage.list_files(f"{place.base}/1"))
+    awaited, arrived = place.storage.awaited(version), threading.Event()
 
-    first = place.storage.fetch(f"{place.base}/1", files)
+    place.storage.fetch("m", [version], arrived.set)
 
-    assert place.storage.fetch(f"{place.base}/1", files) == first
+    assert awaited is None or (awaited.is_coming and arrived.wait(PATIENCE_SECONDS))
+    assert place.storage.awaited(version) is None
+
+
+def test_a_version_is_held_whether_or_not_it_has_been_fetched(place: Place) -> None:
+    place.write(f"{place.base}/1/model", 3)
+    version = place.storage.locate(f"{place.base}/1", place.storage.list_files(f"{place.base}/1"))
+
+    release = place.storage.hold(version)
+
+    assert place.storage.awaited(version) is None
+    release()
 
 
 def test_a_listing_during_writes_is_never_an_error(place: Place) -> None:
@@ -243,7 +329,7 @@ def test_a_path_that_must_not_be_read_is_refused_with_its_name(
     place.write(f"{place.base}/1/model", 3)
     place.deny(f"{place.base}/1")
 
-    with pytest.raises(FailedPreconditionError, match=f"^{place.base}/1; Permission denied$"):
+    with pytest.raises(FailedPreconditionError, match=f"^{place.base}/1{place.denied}"):
         list_path(f"{place.base}/1")
 
 
@@ -253,7 +339,7 @@ def test_a_storage_out_of_reach_is_unavailable_and_not_empty(
     place.write(f"{place.base}/1/model", 3)
     place.disconnect(f"{place.base}/1")
 
-    with pytest.raises(UnavailableError, match=f"^{place.base}/1; Stale file handle$"):
+    with pytest.raises(UnavailableError, match=f"^{place.base}/1{place.disconnected}"):
         list_path(f"{place.base}/1")
 
 

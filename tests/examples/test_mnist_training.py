@@ -1,5 +1,6 @@
 """mnist_export for real: the model that it trains and the SavedModel that it leaves behind."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from mnist.data import read_data_sets
+from modelserver import cli
+from testcluster.gcs_emulator import GcsEmulator
 
 pytestmark = pytest.mark.tensorflow
 
@@ -60,3 +63,23 @@ def test_each_signature_takes_images_and_gives_scores(
     assert scores.shape == (500, 10)
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
     assert np.mean(scores.argmax(axis=1) == data.test.labels) > 0.8
+
+
+def test_a_version_in_a_bucket_is_one_that_a_server_can_load(
+    gcs_emulator: GcsEmulator,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_emulator.url)
+    place = f"gs://{bucket}/models/mnist"
+    flags = ["--training_iteration=1", "--export_version=7", place]
+    command = [sys.executable, "-m", "mnist.export", *flags]
+
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    status = cli.main(["versions", "--json", place])
+
+    assert ran.stdout.endswith(f"Exporting trained model to {place}/00000007\nDone exporting!\n")
+    assert status == 0
+    (version,) = json.loads(capsys.readouterr().out)["versions"]
+    assert (version["directory"], version["state"]) == ("00000007", "complete")

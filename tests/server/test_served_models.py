@@ -81,7 +81,7 @@ def test_models_that_cannot_be_had_are_refused_by_themselves(scene):
     base_path = scene.table("m", 1)
     scene.apply(
         ModelConfig("strange", base_path, "onyx"),
-        model("cloud", "gs://bucket/model"),
+        model("cloud", "nowhere://bucket/model"),
         model("m", base_path),
     )
     scene.wait_for("m", 1)
@@ -97,7 +97,7 @@ def test_a_model_that_becomes_impossible_keeps_what_it_has(scene):
     scene.apply(model("m", scene.table("m", 1)))
     scene.wait_for("m", 1)
 
-    scene.apply(model("m", "gs://bucket/model"))
+    scene.apply(model("m", "nowhere://bucket/model"))
 
     eventually(lambda: scene.snapshot("m").source.is_accessible is False)
     assert scene.snapshot("m").is_available
@@ -154,7 +154,7 @@ def test_nothing_is_kept_of_models_that_have_gone(scene):
 
 
 def test_a_base_path_that_is_no_address_is_refused_by_itself(scene):
-    scene.apply(model("odd", "//[x"), model("stranger", "gs://[x"))
+    scene.apply(model("odd", "//[x"), model("stranger", "nowhere://[x"))
 
     eventually(lambda: all(m.source.is_accessible is False for m in scene.served.snapshots()))
     assert isinstance(scene.snapshot("stranger").source.error, UnimplementedError)

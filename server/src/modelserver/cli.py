@@ -1,4 +1,4 @@
-"""The command `modelserver`: flags in, exit code out."""
+"""The command `modelserver`: arguments in, exit code out."""
 
 import logging
 import os
@@ -7,31 +7,45 @@ import sys
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from modelserver.errors import ServingError
-from modelserver.flags import parse
-from modelserver.server import ModelServer
+from modelserver.tools import TOOLS, run_tool
+
+if TYPE_CHECKING:
+    from modelserver.server import ModelServer
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT.
+    """Run the tool that the first argument names, else serve until SIGTERM or SIGINT.
 
     Returns the exit code: 0 stopped as asked, 1 could not serve; bad usage exits with 2. A second
     signal ends the process at once, and so does the first when what hangs keeps it from stopping.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in TOOLS:
+        return run_tool(arguments)
+    return _run_server(arguments)
+
+
+def _run_server(arguments: Sequence[str]) -> int:
+    # Imported here because they bring gRPC and all the rest, which a tool need not wait for.
+    from modelserver.flags import parse
+    from modelserver.server import ModelServer
+
     _log_to_stderr()
     stop = threading.Event()
     _stop_on_signal(stop)
     try:
-        config = parse(sys.argv[1:] if argv is None else argv, os.environ)
+        config = parse(arguments, os.environ)
         return _serve(ModelServer(config), stop)
     except ServingError as error:
         return _refuse(error)
 
 
-def _serve(server: ModelServer, stop: threading.Event) -> int:
+def _serve(server: "ModelServer", stop: threading.Event) -> int:
     try:
         server.run(stop)
         code = 0

@@ -17,6 +17,7 @@ from modelserver.core.policy import AspiredVersionPolicy, availability_preservin
 from modelserver.errors import InvalidArgumentError, NotFoundError
 from modelserver.inference.batching_options import BatchingOptions
 from modelserver.rpc import messages
+from modelserver.sources.storage.stores import default_cache_directory
 from modelserver.sources.versions import All, Latest, ServableVersionPolicy, Specific
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -83,20 +84,23 @@ class ServerConfig:
 
     `port` is the gRPC port, on all interfaces, and `grpc_socket_path` a UNIX socket instead of it
     (port 0) or beside it. `poll_wait_seconds` is as `--file_system_poll_wait_seconds`: 0 = once at
-    start, negative = never. `batching` None runs every request by itself. `platform_options` go to
-    the platforms as they are. With `serve_partial` the port opens for the models that loaded though
-    others failed.
+    start, negative = never, None = as suits the storage. `batching` None runs every request by
+    itself. `platform_options` go to the platforms as they are. With `serve_partial` the port opens
+    for the models that loaded though others failed.
 
     `model_list_file`, if there is one, takes the place of `models`. `admin_port` 0 is none. With
     `max_connection_age_seconds` above 0, connections are asked to move on at that age, and a server
     that stops takes calls until all have gone.
+
+    Versions from elsewhere are kept in `cache_directory`, `cache_size_limit` bytes of them (None =
+    what the disk has). With `gcs_anonymous`, gs:// is read without credentials.
     """
 
     models: tuple[ModelConfig, ...] = ()
     model_list_file: ModelListFile | None = None
     port: int = 8500
     grpc_socket_path: str = ""
-    poll_wait_seconds: float = 1.0
+    poll_wait_seconds: float | None = None
     servable_versions_always_present: bool = True
     batching: BatchingOptions | None = None
     manager: ManagerOptions = field(default_factory=ManagerOptions)
@@ -108,6 +112,9 @@ class ServerConfig:
     admin_port: int = 0
     max_connection_age_seconds: float = 0.0
     pod: PodIdentity = PodIdentity()
+    cache_directory: Path = field(default_factory=default_cache_directory)
+    cache_size_limit: int | None = None
+    gcs_anonymous: bool = False
 
     def __post_init__(self) -> None:
         check_models(self.models)

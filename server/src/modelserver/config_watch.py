@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from modelserver.clock import Clock, SystemClock
 from modelserver.config import ModelList, ModelListFile
-from modelserver.sources.poller import Poller
+from modelserver.sources.poller import Poller, PollInterval
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ class ConfigWatch:
         self._apply = apply
         self._in_force: bytes | None = None
         self._refused: bytes | None = None
-        self._poller = Poller("config", self.poll, file.poll_seconds, clock or SystemClock())
+        self._poller = Poller(
+            "config", self._look, PollInterval(file.poll_seconds), clock or SystemClock()
+        )
 
     @property
     def has_applied(self) -> bool:
@@ -72,6 +74,10 @@ class ConfigWatch:
             self._accept(content)
         elif content != self._refused:
             self._take(content)
+
+    def _look(self) -> bool:
+        self.poll()
+        return True
 
     def _take(self, content: bytes) -> None:
         try:

@@ -29,6 +29,14 @@ class FailedPreconditionError(ServingError):
     """The request is well formed but the system is not in a state that allows it."""
 
 
+class PermissionDeniedError(FailedPreconditionError):
+    """Who asks is known and may not."""
+
+
+class UnauthenticatedError(FailedPreconditionError):
+    """Who asks is not known: there are no credentials, or none that are accepted."""
+
+
 class ResourceExhaustedError(ServingError):
     """A limit (size, memory, quota) was reached."""
 

@@ -4,14 +4,14 @@ to a `ServerConfig`.
 
 import argparse
 import math
-import sys
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
 
 from modelserver import __version__
+from modelserver.command_line import CommandLine, add_boolean
 from modelserver.config import (
     ModelConfig,
     ModelList,
@@ -27,6 +27,8 @@ from modelserver.core.aspired_versions_manager import ManagerOptions
 from modelserver.core.harness import RetryOptions
 from modelserver.errors import InvalidArgumentError, NotFoundError
 from modelserver.inference.batching_options import BatchingOptions
+from modelserver.sources.storage.stores import default_cache_directory
+from modelserver.tools import TOOLS_HELP
 
 _DESCRIPTION = """\
 Serves the newest version of a model, or of many, over gRPC. A model is a directory of numbered
@@ -83,14 +85,6 @@ NO_EFFECT = frozenset(
 """Flags of the reference that are accepted and change nothing: what they tune does not exist here,
 or is always on.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Answers bad usage with one line and exit code 2, without the whole usage text before it."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"modelserver: {message} (see modelserver --help)", file=sys.stderr)  # noqa: T201  # the answer
-        raise SystemExit(2)
 
 
 def parse(
@@ -180,6 +174,9 @@ def _server_config(flags: argparse.Namespace) -> ServerConfig:
         serve_partial=flags.serve_partial,
         drain_seconds=flags.drain_seconds,
         admin_port=flags.admin_port,
+        cache_directory=Path(flags.cache_dir) if flags.cache_dir else default_cache_directory(),
+        cache_size_limit=flags.cache_size_limit or None,
+        gcs_anonymous=flags.gcs_anonymous,
         max_connection_age_seconds=flags.max_connection_age_seconds,
     )
 
@@ -230,14 +227,9 @@ def _platform_options(
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="modelserver",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandLine("modelserver", _DESCRIPTION, f"{TOOLS_HELP}\n\n{_EXAMPLES}")
     _add_model_flags(parser.add_argument_group("what to serve"))
+    _add_storage_flags(parser.add_argument_group("versions that are not on a mounted disk"))
     _add_listening_flags(parser.add_argument_group("where to listen"))
     _add_batching_flags(parser.add_argument_group("batching"))
     _add_loading_flags(parser.add_argument_group("loading versions"))
@@ -258,7 +250,7 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--model_base_path",
         default="",
-        help="the directory that holds the model's numbered versions",
+        help="the directory that holds the model's numbered versions, or gs://BUCKET/PATH",
     )
     group.add_argument(
         "--model_config_file",
@@ -280,14 +272,39 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--file_system_poll_wait_seconds",
         type=_finite,
-        default=1.0,
-        help="how often to look for versions; 0 = once at start, negative = never (default: 1)",
+        default=None,
+        help="how often to look for versions; 0 = once at start, negative = never (default: 1, for "
+        "gs:// and other stores, where each look is a call, 30)",
     )
-    _add_bool(
+    add_boolean(
         group,
         "servable_versions_always_present",
         default=True,
         help="keep what serves when a base path turns up empty; false unloads it",
+    )
+
+
+def _add_storage_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--cache_dir",
+        default="",
+        metavar="DIR",
+        help="where versions from gs:// and other stores are kept; restarts find them there "
+        f"(default: {default_cache_directory({'HOME': '~'})})",
+    )
+    group.add_argument(
+        "--cache_size_limit",
+        type=_size,
+        default=None,
+        metavar="SIZE",
+        help="how much to keep there, in bytes or as 10G, 10Gi; what nobody uses makes room "
+        "(default and 0: what the disk has)",
+    )
+    add_boolean(
+        group,
+        "gcs_anonymous",
+        default=False,
+        help="read gs:// without credentials, as public buckets allow",
     )
 
 
@@ -321,13 +338,13 @@ def _add_listening_flags(group: argparse._ArgumentGroup) -> None:
         default=30.0,
         help="after SIGTERM, how long accepted calls may take to finish (default: %(default)g)",
     )
-    _add_bool(
+    add_boolean(
         group,
         "serve_partial",
         default=False,
         help="serve the models that loaded though others failed; otherwise the server exits with 1",
     )
-    _add_bool(
+    add_boolean(
         group,
         "enable_serialization_as_tensor_content",
         default=False,
@@ -336,7 +353,7 @@ def _add_listening_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_batching_flags(group: argparse._ArgumentGroup) -> None:
-    _add_bool(
+    add_boolean(
         group, "enable_batching", default=False, help="merge concurrent requests into one run"
     )
     group.add_argument(
@@ -366,7 +383,7 @@ def _add_loading_flags(group: argparse._ArgumentGroup) -> None:
         default=60_000_000,
         help="pause between the tries, in microseconds (default: one minute)",
     )
-    _add_bool(
+    add_boolean(
         group, "enable_model_warmup", default=True, help="run a model once before it is available"
     )
 
@@ -394,21 +411,6 @@ def _add_tensorflow_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_bool(group: argparse._ArgumentGroup, name: str, *, default: bool, help: str) -> None:
-    """Add a flag as TensorFlow's programs take them: --name, --name=true or --name=false."""
-    group.add_argument(
-        f"--{name}", type=_bool, nargs="?", const=True, default=default, metavar="BOOL", help=help
-    )
-
-
-def _bool(text: str) -> bool:
-    if text.lower() in ("true", "1"):
-        return True
-    if text.lower() in ("false", "0"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-
-
 def _port(text: str) -> int:
     number = _at_least(0)(text)
     if number > 65535:
@@ -424,6 +426,18 @@ def _at_least(minimum: int) -> Callable[[str], int]:
         return int(text)
 
     return convert
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+)([KMGT]i?)?B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write bytes, or 10G, or 10Gi")
+    number, unit = match.groups()
+    if not unit:
+        return int(number)
+    base = 1024 if unit.lower().endswith("i") else 1000
+    factor: int = base ** ("kmgt".index(unit[0].lower()) + 1)
+    return int(number) * factor
 
 
 def _fraction(text: str) -> float:

@@ -5,7 +5,7 @@ configuration has them at the moment.
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from weakref import WeakSet
@@ -19,6 +19,7 @@ from modelserver.core.loader import Loader
 from modelserver.core.servable import ServableId
 from modelserver.core.source import SourceAdapter, connect
 from modelserver.core.storage_path import StoragePath
+from modelserver.core.storage_totals import StorageTotals
 from modelserver.errors import NotFoundError, ServingError
 from modelserver.inference import (
     BatchedPredictor,
@@ -30,9 +31,13 @@ from modelserver.inference import (
 from modelserver.inference.adjustable import AdjustablePredictor
 from modelserver.inference.loader import AsyncPredictorLoader, ClosableAsyncPredictor
 from modelserver.platforms import make_platforms
-from modelserver.ready_marker import ReadyMarker, nothing_settles
+from modelserver.ready_marker import missing_files_of, nothing_settles
 from modelserver.sources import MonitoredServable, SourceStatus, StoragePathSource
-from modelserver.sources.storage.file_system import FileSystemStorage
+from modelserver.sources.cache.version_cache import VersionCache
+from modelserver.sources.held_loader import HeldLoader
+from modelserver.sources.storage.router import StorageRouter, polling_of
+from modelserver.sources.storage.stores import make_store
+from modelserver.sources.stored_versions import stored_version
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +66,15 @@ class ServedModels:
         self._direct = ThreadPoolExecutor(4 * (os.cpu_count() or 1), "predict")
         for model in config.models:  # what is wrong from the start is told at once
             self._platform(model)
+        self.storage = StorageRouter(
+            VersionCache(config.cache_directory, config.cache_size_limit),
+            partial(make_store, gcs_anonymous=config.gcs_anonymous),
+        )
         self._source = StoragePathSource(
-            FileSystemStorage(),
+            self.storage,
             (),
             report_held_back=self.manager.monitor.report_held_back,
+            loaded_revision=self._loaded_revision,
             servable_versions_always_present=config.servable_versions_always_present,
         )
 
@@ -82,6 +92,7 @@ class ServedModels:
 
     def stop(self) -> bool:
         """Unload everything. Returns whether all threads have ended."""
+        self.storage.stop()
         self._source.stop()
         has_unloaded = self.manager.stop(_UNLOAD_SECONDS)
         self._direct.shutdown(wait=has_unloaded, cancel_futures=True)
@@ -141,28 +152,32 @@ class ServedModels:
     # …finding the versions…
 
     def _monitored(self, model: ModelConfig) -> MonitoredServable:
-        refusal = _storage_refusal(model.base_path)
+        refusal = ""
         platform: Platform = _NO_PLATFORM
         try:
             platform = self._platform(model)
         except ServingError as error:
             refusal = error.message
-        missing_files, must_settle = platform.missing_files, platform.must_settle
-        if model.ready_marker:
-            missing_files = ReadyMarker(model.ready_marker, missing_files)
-            must_settle = nothing_settles
+        must_settle = nothing_settles if model.ready_marker else platform.must_settle
         self._platform_of = {**self._platform_of, model.name: platform}
-        wait_seconds = model.poll_wait_seconds
+        polling = polling_of(model.base_path)
+        given = (model.poll_wait_seconds, self._config.poll_wait_seconds, polling.wait_seconds)
         return MonitoredServable(
             model.name,
             model.base_path,
-            missing_files,
+            missing_files_of(platform, model.ready_marker),
             model.version_policy,
-            self._config.poll_wait_seconds if wait_seconds is None else wait_seconds,
+            next(seconds for seconds in given if seconds is not None),
             must_settle,
             model.platform,
             refusal,
+            polling.jitter,
+            polling.relist_seconds,
         )
+
+    def _loaded_revision(self, id: ServableId) -> Hashable:
+        state = self.manager.monitor.get_state(id)
+        return state.revision if state is not None and state.is_available else None
 
     def _platform(self, model: ModelConfig) -> Platform:
         batching = model.batching or self._config.batching
@@ -179,7 +194,9 @@ class ServedModels:
         platform = self._platform_of.get(servable_id.name)
         if platform is None:
             raise NotFoundError(f"No model is called {servable_id.name}")
-        loader = platform.make_loader(servable_id, path)
+        loader = HeldLoader(
+            platform.make_loader(servable_id, path), partial(self.storage.hold, path)
+        )
         return AsyncPredictorLoader(loader, partial(self._make_adjustable, servable_id.name))
 
     def _make_adjustable(self, name: str, predictor: Predictor) -> AdjustablePredictor:
@@ -205,7 +222,9 @@ class ServedModels:
 
     def snapshots(self) -> tuple[ModelSnapshot, ...]:
         """What is known of each model, in the order of the configuration. Waits for nothing."""
-        statuses = self._source.statuses()
+        statuses, versions = self._source.statuses(), self._source.versions()
+        next_polls = self._source.next_polls()
+        progress = {fetch.path: fetch for fetch in self.storage.progress()}
         return tuple(
             ModelSnapshot(
                 model.name,
@@ -215,13 +234,23 @@ class ServedModels:
                 model.version_labels,
                 self.manager.version_labels(model.name),
                 model.is_awaited,
+                {
+                    version: stored_version(path, progress)
+                    for version, path in versions.get(model.name, {}).items()
+                },
+                next_polls.get(model.name),
             )
             for model in self._list.models
         )
 
+    def storage_totals(self) -> StorageTotals:
+        """What has been asked of storages so far, and how full the cache is. Waits for nothing."""
+        return self.storage.totals()
+
 
 def _source_snapshot(status: SourceStatus) -> SourceSnapshot:
-    return SourceSnapshot(status.is_accessible, status.error, " ".join(status.warnings))
+    warnings = " ".join(status.warnings)
+    return SourceSnapshot(status.is_accessible, status.error, warnings, status.mutated)
 
 
 class _NoPlatform:
@@ -238,16 +267,6 @@ class _NoPlatform:
 
 
 _NO_PLATFORM = _NoPlatform()
-
-
-def _storage_refusal(base_path: str) -> str:
-    scheme, separator, _ = base_path.partition("://")
-    if base_path.startswith("/") or not separator:
-        return ""
-    return (
-        f"{base_path}: {scheme}:// is not in this release; mount the storage and give the path of "
-        "a directory"
-    )
 
 
 def _make_scheduler(config: ServerConfig) -> SharedBatchScheduler | None:

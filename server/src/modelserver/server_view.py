@@ -67,6 +67,7 @@ class ServerView:
 
     def snapshot(self) -> ServerSnapshot:
         """Everything, as it is now."""
+        now = self._clock.monotonic()
         return ServerSnapshot(
             server_version=__version__,
             accepted_config_schemas=ACCEPTED_SCHEMAS,
@@ -78,7 +79,9 @@ class ServerView:
             is_draining=self.phase is Phase.DRAINING,
             models=self._models.snapshots(),
             calls_in_flight=self._transport.stats().in_flight,
-            uptime_seconds=self._clock.monotonic() - self._started_at,
+            uptime_seconds=now - self._started_at,
+            storage=self._models.storage_totals(),
+            now=now,
         )
 
     def report(self) -> Report:
@@ -126,6 +129,9 @@ class ServerView:
             queued_tasks=batching.num_enqueued_tasks if batching else 0,
             states={model.name: model.states for model in snapshot.models},
             is_source_accessible={m.name: m.source.is_accessible for m in snapshot.models},
+            stored={model.name: model.stored for model in snapshot.models},
+            mutated={model.name: model.mutated for model in snapshot.models},
+            storage=snapshot.storage,
         )
 
     def _config(self) -> ConfigSnapshot:

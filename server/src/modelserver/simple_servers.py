@@ -1,10 +1,18 @@
 """Managers that are wired for you: a line to start with, before you need the parts."""
 
+from functools import partial
+
 from modelserver.core.aspired_versions_manager import AspiredVersionsManager
-from modelserver.core.source import connect
-from modelserver.saved_model import platform, saved_model_source_adapter
+from modelserver.core.loader import Loader
+from modelserver.core.source import SourceAdapter, connect
+from modelserver.core.storage_path import StoragePath
+from modelserver.ready_marker import missing_files_of
+from modelserver.saved_model import platform
+from modelserver.sources.cache.version_cache import VersionCache
+from modelserver.sources.held_loader import HeldLoader
 from modelserver.sources.monitored_servable import MonitoredServable
-from modelserver.sources.storage.file_system import FileSystemStorage
+from modelserver.sources.storage.router import StorageRouter, polling_of
+from modelserver.sources.storage.stores import default_cache_directory, make_store
 from modelserver.sources.storage_path import StoragePathSource
 
 SERVABLE_NAME = "default"
@@ -14,22 +22,35 @@ SERVABLE_NAME = "default"
 def create_single_tf_model_manager_from_base_path(base_path: str) -> AspiredVersionsManager:
     """Watch `base_path` for numbered SavedModel versions and serve the newest complete one.
 
-    Wires a `StoragePathSource` that polls once a second, the SavedModel adapter and an
-    availability-preserving manager. The manager runs when this returns; the first version is loaded
-    a little later: `manager.monitor.wait_until_reached` waits for it. The servable that a handle
-    holds is a `modelserver.saved_model.SavedModelBundle`. `manager.stop()` ends everything.
+    `base_path` is a directory, or gs://BUCKET/PATH, whose versions are copied to the user's cache
+    first. Wires a `StoragePathSource` that polls once a second (a bucket: every 30), the SavedModel
+    platform and an availability-preserving manager. The manager runs when this returns; the first
+    version is loaded a little later: `manager.monitor.wait_until_reached` waits for it. The
+    servable that a handle holds is a `modelserver.saved_model.SavedModelBundle`. `manager.stop()`
+    ends everything.
     """
     manager = AspiredVersionsManager()
     models = platform({})
+    storage = StorageRouter(VersionCache(default_cache_directory()), make_store)
+    polling = polling_of(base_path)
     monitored = MonitoredServable(
-        SERVABLE_NAME, base_path, models.missing_files, must_settle=models.must_settle
+        SERVABLE_NAME,
+        base_path,
+        missing_files_of(models),
+        poll_wait_seconds=polling.wait_seconds,
+        must_settle=models.must_settle,
+        poll_jitter=polling.jitter,
+        relist_seconds=polling.relist_seconds,
     )
     source = StoragePathSource(
-        FileSystemStorage(), [monitored], report_held_back=manager.monitor.report_held_back
+        storage, [monitored], report_held_back=manager.monitor.report_held_back
     )
     manager.add_stop_hook(source.stop)
+    manager.add_stop_hook(storage.stop)
     manager.start()
-    adapter = saved_model_source_adapter()
+    adapter: SourceAdapter[StoragePath, Loader] = SourceAdapter(
+        lambda id, path: HeldLoader(models.make_loader(id, path), partial(storage.hold, path))
+    )
     connect(adapter, manager.set_aspired_versions)
     connect(source, adapter)
     return manager

@@ -131,7 +131,8 @@ def is_on_its_way(
     return any(
         state.manager_state in (ManagerState.START, ManagerState.LOADING)
         and state.health is None
-        and not state.message  # it would say what an incomplete version waits for
+        # A message says what an incomplete version waits for.
+        and (state.is_coming or not state.message)
         for state in states.values()
     )
 

@@ -168,15 +168,18 @@ def test_models_that_cannot_be_had_are_told_and_the_others_serve(make_pod, table
     pod = make_pod()
     pod.write(
         model("m", base_path),
-        model("cloud", "gs://bucket/model", **{"await": False}),
+        model("cloud", "nowhere://bucket/model", **{"await": False}),
         model("strange", base_path, platform="onyx", **{"await": False}),
     )
     pod.start().wait_until_ready()
+    pod.eventually(
+        lambda: all(m["source"]["accessible"] is not None for m in pod.report()["models"])
+    )
 
     sources = {m["name"]: m["source"] for m in pod.report()["models"]}
     assert sources["m"] == {"accessible": True, "reason": "", "message": ""}
     assert (sources["cloud"]["accessible"], sources["cloud"]["reason"]) == (False, "Unsupported")
-    assert "gs:// is not in this release" in sources["cloud"]["message"]
+    assert "nowhere:// is not supported" in sources["cloud"]["message"]
     assert (sources["strange"]["accessible"], sources["strange"]["reason"]) == (
         False,
         "Unsupported",

@@ -20,12 +20,15 @@ from modelserver.errors import (
     FailedPreconditionError,
     InternalError,
     NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
     UnavailableError,
     UnimplementedError,
 )
 
 START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
 BROKEN = DataLossError("saved_model.pb is truncated")
+UNREACHABLE = UnavailableError("no route to the bucket")
 EPOCH = 1_700_000_000.0
 
 
@@ -88,6 +91,13 @@ def test_a_version_has_its_state_its_labels_and_its_times():
             "firstSeenTime": "2023-11-14T22:13:20Z",
             "availableTime": "2023-11-14T22:14:21Z",
             "nextRetryTime": None,
+            "storage": {
+                "uri": None,
+                "bytes": None,
+                "files": None,
+                "cacheHit": None,
+                "secondsToAvailable": 61.9,
+            },
         }
     ]
 
@@ -100,6 +110,16 @@ def test_a_version_has_its_state_its_labels_and_its_times():
             state(1, START, message="waiting for upload: x"),
             ("Start", "Incomplete", "waiting for upload: x"),
             id="incomplete",
+        ),
+        pytest.param(
+            state(1, START, message="downloading 3 of 7 files", is_coming=True),
+            ("Start", "Downloading", "downloading 3 of 7 files"),
+            id="downloads",
+        ),
+        pytest.param(
+            state(1, START, UNREACHABLE, "downloading 3 of 7 files", is_coming=True),
+            ("Start", "LoadFailed", "no route to the bucket (downloading 3 of 7 files)"),
+            id="waits-for-another-try-to-download",
         ),
         pytest.param(state(1, LOADING), ("Loading", "", ""), id="loads"),
         pytest.param(
@@ -125,10 +145,18 @@ def test_each_state_has_its_words(version, expected):
     assert (found["state"], found["reason"], found["message"]) == expected
 
 
-def test_a_failed_version_says_when_it_is_tried_again():
-    assert row(state(1, END, BROKEN, retry_time=EPOCH + 10))["nextRetryTime"] == (
-        "2023-11-14T22:13:30Z"
-    )
+@pytest.mark.parametrize(
+    "failed",
+    [
+        pytest.param(state(1, END, BROKEN, retry_time=EPOCH + 10), id="load"),
+        pytest.param(
+            state(1, START, UNREACHABLE, "downloading", is_coming=True, retry_time=EPOCH + 10),
+            id="download",
+        ),
+    ],
+)
+def test_a_failed_version_says_when_it_is_tried_again(failed):
+    assert row(failed)["nextRetryTime"] == "2023-11-14T22:13:30Z"
 
 
 def test_a_label_is_pending_until_its_version_is_available_and_is_shown_where_it_points():
@@ -150,6 +178,8 @@ def test_a_label_is_pending_until_its_version_is_available_and_is_shown_where_it
     ("error", "reason"),
     [
         (NotFoundError("gone"), "NotFound"),
+        (UnauthenticatedError("gone"), "CredentialsMissing"),
+        (PermissionDeniedError("gone"), "Forbidden"),
         (FailedPreconditionError("gone"), "Forbidden"),
         (UnavailableError("gone"), "Unavailable"),
         (UnimplementedError("gone"), "Unsupported"),

@@ -35,7 +35,7 @@ def test_the_defaults_are_those_of_the_reference(base_path):
 
     assert config.models == (ModelConfig("default", base_path, "tensorflow", Latest(1), {}),)
     assert config.address == "0.0.0.0:8500"
-    assert config.poll_wait_seconds == 1.0
+    assert config.poll_wait_seconds is None
     assert config.batching is None
     assert config.manager.retry.max_num_load_retries == 5
     assert config.manager.retry.load_retry_interval_seconds == 60.0

@@ -17,9 +17,9 @@ START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
 BROKEN = DataLossError("saved_model.pb is truncated")
 
 
-def states(*versions):
+def states(*versions, **fields):
     return {
-        version: ServableState(ServableId("m", version), state, health, message)
+        version: ServableState(ServableId("m", version), state, health, message, **fields)
         for version, state, health, message in versions
     }
 
@@ -37,6 +37,20 @@ def states(*versions):
 )
 def test_a_model_is_waited_for_while_one_of_its_versions_may_still_become_good(versions, expected):
     assert is_on_its_way(states(*versions), SourceStatus(True), may_be_found=False) is expected
+
+
+@pytest.mark.parametrize(("health", "expected"), [(None, True), (BROKEN, False)])
+def test_a_version_that_is_fetched_is_waited_for_until_that_has_failed(health, expected):
+    coming = states((1, START, health, "downloading 3 of 7 files"), is_coming=True)
+
+    assert is_on_its_way(coming, SourceStatus(True), may_be_found=False) is expected
+
+
+def test_a_version_that_is_fetched_is_waited_for_beside_one_that_is_incomplete():
+    coming = states((1, START, None, "downloading"), is_coming=True)
+    incomplete = states((2, START, None, "waiting for upload: x"))
+
+    assert is_on_its_way(coming | incomplete, SourceStatus(True), may_be_found=False)
 
 
 @pytest.mark.parametrize("may_be_found", [True, False])
@@ -69,6 +83,10 @@ def test_what_is_awaited_is_described_with_states_messages_and_errors():
 
     assert describe_pending("m", waiting, SourceStatus()) == (
         "m: version 2 START (waiting for upload: x), version 1 END (saved_model.pb is truncated)"
+    )
+    failing = states((1, START, BROKEN, "downloading"), is_coming=True)
+    assert describe_pending("m", failing, SourceStatus()) == (
+        "m: version 1 START (downloading) (saved_model.pb is truncated)"
     )
     assert describe_pending("m", {}, SourceStatus()) == "m: no version found yet"
     lost = SourceStatus(False, NotFoundError("no such path"))

@@ -1,14 +1,18 @@
 import threading
+from dataclasses import replace
 
 import pytest
 
 from modelserver.core.monitor import MAX_ENDED_VERSIONS, ServableStateMonitor
 from modelserver.core.servable import ServableId, ServableRequest
-from modelserver.core.state import ManagerState, ServableState
-from modelserver.errors import DataLossError, InvalidArgumentError
+from modelserver.core.state import HeldBack, ManagerState, ServableState
+from modelserver.errors import DataLossError, InvalidArgumentError, UnavailableError
 from modelserver.testing.clock import ManualClock
 
 START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
+WAITING = HeldBack("waiting for upload: x")
+COMING = HeldBack("downloading", is_coming=True)
+FAILED = HeldBack("downloading", True, UnavailableError("no route to the bucket"), 1_700_000_010.0)
 
 
 @pytest.fixture
@@ -104,7 +108,7 @@ def test_a_subscriber_may_read_the_monitor(monitor):
 
 
 def test_a_held_back_version_shows_as_start_with_what_is_missing(monitor):
-    monitor.report_held_back("m", {2: "waiting for upload: variables/variables.index"})
+    monitor.report_held_back("m", {2: HeldBack("waiting for upload: variables/variables.index")})
 
     found = monitor.get_state(ServableId("m", 2))
 
@@ -115,7 +119,7 @@ def test_a_held_back_version_shows_as_start_with_what_is_missing(monitor):
 
 
 def test_a_version_that_is_held_back_no_longer_and_not_aspired_is_forgotten(monitor):
-    monitor.report_held_back("m", {2: "waiting"})
+    monitor.report_held_back("m", {2: WAITING})
 
     monitor.report_held_back("m", {})
 
@@ -126,8 +130,8 @@ def test_reporting_the_same_again_publishes_nothing(monitor):
     heard = []
     monitor.subscribe(heard.append)
 
-    monitor.report_held_back("m", {2: "waiting"})
-    monitor.report_held_back("m", {2: "waiting"})
+    monitor.report_held_back("m", {2: WAITING})
+    monitor.report_held_back("m", {2: WAITING})
 
     assert len(heard) == 1
 
@@ -136,11 +140,106 @@ def test_reporting_the_same_again_publishes_nothing(monitor):
 def test_a_version_that_the_manager_has_keeps_its_own_state(monitor, manager_state):
     monitor.publish(state(1, manager_state))
 
-    monitor.report_held_back("m", {1: "waiting"})
+    monitor.report_held_back("m", {1: WAITING})
     monitor.report_held_back("m", {})
 
     found = monitor.get_state(ServableId("m", 1))
     assert (found.manager_state, found.message) == (manager_state, "")
+
+
+def test_a_version_that_is_fetched_shows_as_start_and_as_coming(monitor):
+    monitor.report_held_back("m", {2: COMING})
+
+    found = monitor.get_state(ServableId("m", 2))
+
+    assert (found.manager_state, found.message) == (START, "downloading")
+    assert found.is_coming
+    assert found.is_held_back
+
+
+def test_an_incomplete_version_is_not_coming(monitor):
+    monitor.report_held_back("m", {2: WAITING})
+
+    assert not monitor.get_state(ServableId("m", 2)).is_coming
+
+
+def test_a_version_that_could_not_be_fetched_shows_the_error_and_when_it_is_tried_again(monitor):
+    monitor.report_held_back("m", {2: FAILED})
+
+    found = monitor.get_state(ServableId("m", 2))
+
+    assert (found.manager_state, found.message) == (START, "downloading")
+    assert (found.health, found.retry_time) == (FAILED.error, FAILED.retry_time)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(WAITING, replace(WAITING, message="waiting for upload: y"), id="message"),
+        pytest.param(WAITING, replace(WAITING, is_coming=True), id="is-coming"),
+        pytest.param(COMING, FAILED, id="fails"),
+        pytest.param(FAILED, replace(FAILED, error=UnavailableError("reset")), id="other-error"),
+        pytest.param(FAILED, replace(FAILED, retry_time=1_700_000_030.0), id="retry-time"),
+        pytest.param(FAILED, COMING, id="is-tried-again"),
+    ],
+)
+def test_a_reason_that_changes_is_published(monitor, before, after):
+    heard = []
+    monitor.report_held_back("m", {2: before})
+    monitor.subscribe(heard.append)
+
+    monitor.report_held_back("m", {2: after})
+
+    (found,) = heard
+    assert found.message == after.message
+    assert found.is_coming == after.is_coming
+    assert (found.health, found.retry_time) == (after.error, after.retry_time)
+
+
+def test_the_same_failure_again_publishes_nothing(monitor):
+    heard = []
+    monitor.report_held_back("m", {2: FAILED})
+    monitor.subscribe(heard.append)
+
+    monitor.report_held_back("m", {2: FAILED})
+
+    assert heard == []
+
+
+def test_a_version_that_could_not_be_fetched_is_forgotten_once_nobody_holds_it_back(monitor):
+    monitor.report_held_back("m", {2: FAILED})
+
+    monitor.report_held_back("m", {})
+
+    assert monitor.get_state(ServableId("m", 2)) is None
+
+
+def test_a_version_that_failed_to_load_keeps_its_error_while_it_is_fetched_anew(monitor):
+    error = DataLossError("truncated")
+    monitor.publish(state(1, END, health=error))
+
+    monitor.report_held_back("m", {1: COMING})
+
+    found = monitor.get_state(ServableId("m", 1))
+    assert (found.manager_state, found.health) == (END, error)
+
+
+def test_a_version_that_was_unloaded_shows_that_it_is_fetched_anew(monitor):
+    monitor.publish(state(1, END))
+
+    monitor.report_held_back("m", {1: COMING})
+
+    assert monitor.get_state(ServableId("m", 1)).is_coming
+
+
+def test_a_version_is_coming_no_longer_once_the_manager_has_it(monitor):
+    monitor.report_held_back("m", {1: COMING})
+    monitor.publish(state(1, START))
+
+    monitor.report_held_back("m", {1: COMING})
+
+    found = monitor.get_state(ServableId("m", 1))
+    assert (found.message, found.is_coming, found.is_held_back) == ("", False, False)
 
 
 # Waiting…
@@ -175,6 +274,15 @@ def test_a_name_whose_versions_have_all_ended_has_failed(monitor):
 def test_a_name_with_one_version_still_loading_is_not_given_up(monitor):
     monitor.publish(state(1, END))
     monitor.publish(state(2, LOADING))
+
+    result = monitor.wait_until_reached(requests("m"), timeout=0)
+
+    assert result.pending == frozenset(requests("m"))
+
+
+def test_a_name_with_one_version_still_to_be_fetched_is_not_given_up(monitor):
+    monitor.publish(state(1, END))
+    monitor.report_held_back("m", {2: FAILED})
 
     result = monitor.wait_until_reached(requests("m"), timeout=0)
 
@@ -299,7 +407,7 @@ def test_a_version_that_is_loaded_anew_is_not_available_until_it_is_again(monito
 
 def test_a_version_is_seen_first_when_it_is_held_back(monitor, clock):
     began = clock.time()
-    monitor.report_held_back("m", {1: "waiting for upload: x"})
+    monitor.report_held_back("m", {1: WAITING})
     clock.advance(10)
     monitor.publish(state(1, LOADING))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from modelserver.core.servable import ServableId
+from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import StoragePath
 from modelserver.errors import DataLossError, FailedPreconditionError, InvalidArgumentError
 from modelserver.inference import DEFAULT_SIGNATURE
@@ -86,7 +87,7 @@ def test_a_half_copied_text_is_not_aspired_before_it_has_kept_still(tmp_path: Pa
     snapshot = Snapshot(["1"], lambda _: listing(words.parent), 3.0, 3.5)
     settled = decide(servable, snapshot, state)
 
-    assert held_back == [{1: "waiting for upload: words.csv (still changing)"}] * 3
+    assert held_back == [{1: HeldBack("waiting for upload: words.csv (still changing)")}] * 3
     assert settled.aspired is not None
     assert [data.id.version for data in settled.aspired] == [1]
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import FileInfo, StoragePath
 from modelserver.errors import NotFoundError, UnavailableError
 from modelserver.sources.decision import Decision, PollState, Snapshot, decide, revision_of
@@ -133,7 +134,7 @@ def test_an_incomplete_version_is_held_back_with_what_is_missing() -> None:
     decision = decide(watching(), seeing({"1": PARTIAL}), PollState())
 
     assert aspired(decision) is None
-    assert decision.held_back == {1: "waiting for upload: model"}
+    assert decision.held_back == {1: HeldBack("waiting for upload: model")}
 
 
 def test_the_newest_n_of_the_complete_versions_are_aspired_while_newer_ones_are_held_back() -> None:
@@ -169,7 +170,7 @@ def test_a_check_that_raises_counts_as_not_complete_with_its_message() -> None:
     decision = decide(watching(missing=refuse), seeing({"1": WHOLE}), PollState())
 
     assert aspired(decision) is None
-    assert decision.held_back == {1: "ValueError: bad index"}
+    assert decision.held_back == {1: HeldBack("ValueError: bad index")}
 
 
 def test_a_version_whose_listing_fails_is_held_back_alone() -> None:
@@ -178,7 +179,7 @@ def test_a_version_whose_listing_fails_is_held_back_alone() -> None:
     decision = decide(watching(All()), seeing(tree), PollState())
 
     assert aspired(decision) == [1]
-    assert decision.held_back == {2: "/base/2; Stale file handle"}
+    assert decision.held_back == {2: HeldBack("/base/2; Stale file handle")}
 
 
 def test_a_long_list_of_missing_files_is_cut_short() -> None:
@@ -186,9 +187,8 @@ def test_a_long_list_of_missing_files_is_cut_short() -> None:
 
     decision = decide(watching(missing=lambda _: shards), seeing({"1": WHOLE}), PollState())
 
-    assert decision.held_back == {
-        1: "waiting for upload: shard-0, shard-1, shard-2, shard-3, shard-4 and 4 more"
-    }
+    message = "waiting for upload: shard-0, shard-1, shard-2, shard-3, shard-4 and 4 more"
+    assert decision.held_back == {1: HeldBack(message)}
 
 
 # A bad, partial or vanished version never removes a good one…
@@ -213,70 +213,6 @@ def test_a_version_once_aspired_stays_so_whatever_happens_to_its_files(
 
     assert aspired(decision) == [2]
     assert decision.held_back == {}
-
-
-def test_a_version_whose_directory_is_gone_gives_way_to_the_next() -> None:
-    servable = watching()
-    state = after(servable, {"1": WHOLE, "2": WHOLE})
-
-    decision = decide(servable, seeing({"1": WHOLE}), state)
-
-    assert aspired(decision) == [1]
-
-
-def test_a_version_that_comes_back_after_it_was_gone_is_checked_again() -> None:
-    servable = watching()
-    state = after(servable, {"1": WHOLE, "2": WHOLE})
-    state = decide(servable, seeing({"1": WHOLE}), state).state
-
-    decision = decide(servable, seeing({"1": WHOLE, "2": PARTIAL}), state)
-
-    assert aspired(decision) == [1]
-    assert list(decision.held_back) == [2]
-
-
-def test_an_empty_listing_lets_the_last_list_stand() -> None:
-    servable = watching()
-    state = after(servable, {"1": WHOLE})
-
-    decision = decide(servable, seeing({}), state)
-
-    assert aspired(decision) is None
-    assert decision.state.aspired == state.aspired
-    assert decision.warnings == (
-        NOT_FOUND_WARNING,
-        "Refusing to unload all versions for Servable: m",
-    )
-
-
-def test_a_base_path_with_nothing_but_an_incomplete_version_lets_the_last_list_stand() -> None:
-    servable = watching()
-    state = after(servable, {"1": WHOLE})
-
-    decision = decide(servable, seeing({"2": PARTIAL}), state)
-
-    assert aspired(decision) is None
-    assert decision.held_back == {2: "waiting for upload: model"}
-
-
-def test_a_version_that_was_out_of_sight_is_not_checked_anew_when_it_returns() -> None:
-    servable = watching()
-    state = after(servable, {"1": WHOLE})
-    state = decide(servable, seeing({}), state).state
-
-    decision = decide(servable, seeing({"1": PARTIAL}), state)
-
-    assert aspired(decision) == [1]
-
-
-def test_an_empty_listing_unloads_everything_where_versions_need_not_be_present() -> None:
-    servable = watching()
-    state = after(servable, {"1": WHOLE})
-
-    decision = decide(servable, seeing({}), state, versions_always_present=False)
-
-    assert aspired(decision) == []
-    assert decision.warnings == (NOT_FOUND_WARNING,)
 
 
 def test_directories_that_are_no_numbers_are_warned_of_as_no_versions() -> None:
@@ -309,7 +245,7 @@ def test_assets_written_within_the_last_interval_wait_one_more_poll() -> None:
     second = decide(servable, seeing(tree, now=NOW + 1.0), first.state)
 
     assert aspired(first) is None
-    assert first.held_back == {1: "waiting for upload: assets/vocab.txt (still changing)"}
+    assert first.held_back == {1: HeldBack("waiting for upload: assets/vocab.txt (still changing)")}
     assert aspired(second) == [1]
 
 
@@ -369,7 +305,7 @@ def test_every_file_must_settle_where_nothing_says_which() -> None:
     first = decide(servable, seeing(tree), PollState())
     second = decide(servable, seeing(tree, now=NOW + 1.0), first.state)
 
-    assert first.held_back == {1: "waiting for upload: model (still changing)"}
+    assert first.held_back == {1: HeldBack("waiting for upload: model (still changing)")}
     assert aspired(second) == [1]
 
 
@@ -383,7 +319,7 @@ def test_a_rule_for_settling_that_raises_holds_back_its_version_alone() -> None:
     decision = decide(servable, seeing(tree), PollState())
 
     assert aspired(decision) == [1]
-    assert decision.held_back == {2: "ValueError: bad rule"}
+    assert decision.held_back == {2: HeldBack("ValueError: bad rule")}
 
 
 def test_assets_of_a_storage_in_which_files_appear_whole_never_wait() -> None:

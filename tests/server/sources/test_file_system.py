@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import StoragePath
 from modelserver.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from modelserver.sources import All, MonitoredServable
@@ -115,11 +116,11 @@ def test_a_link_that_cannot_be_followed_costs_its_version_alone(
 
     def read_version(name: str) -> StoragePath:
         path = servable.path_of(name)
-        return storage.fetch(path, storage.list_files(path))
+        return storage.locate(path, storage.list_files(path))
 
     snapshot = Snapshot(storage.list_versions(str(tmp_path)), read_version, 0.0, 0.0)
     decision = decide(servable, snapshot, PollState())
 
     assert decision.aspired is not None
     assert [data.id.version for data in decision.aspired] == [1]
-    assert decision.held_back == {2: f"{tmp_path}/2; File name too long"}
+    assert decision.held_back == {2: HeldBack(f"{tmp_path}/2; File name too long")}

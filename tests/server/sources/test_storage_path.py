@@ -1,14 +1,13 @@
-import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from modelserver.core.servable import ServableData
 from modelserver.core.source import connect
+from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import StoragePath
-from modelserver.errors import InvalidArgumentError, NotFoundError
+from modelserver.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from modelserver.sources import All, Latest, MonitoredServable, StoragePathSource
 from modelserver.sources.storage.base import Storage
 from modelserver.sources.storage.file_system import FileSystemStorage
@@ -26,36 +25,13 @@ def servable(name: str, poll_wait_seconds: float = 1.0) -> MonitoredServable:
     return MonitoredServable(name, f"/{name}", missing_files, Latest(), poll_wait_seconds)
 
 
-class Ear:
-    """What a source says, in the order in which it says it about each name."""
-
-    def __init__(self) -> None:
-        self._aspired: dict[str, queue.Queue[list[int]]] = {}
-        self._held_back: dict[str, queue.Queue[Mapping[int, str]]] = {}
-
-    def receive(self, name: str, versions: Sequence[ServableData[StoragePath]]) -> None:
-        self._aspired.setdefault(name, queue.Queue()).put([data.id.version for data in versions])
-
-    def report_held_back(self, name: str, messages: Mapping[int, str]) -> None:
-        self._held_back.setdefault(name, queue.Queue()).put(messages)
-
-    def next_aspired(self, name: str) -> list[int]:
-        return self._aspired.setdefault(name, queue.Queue()).get(timeout=PATIENCE_SECONDS)
-
-    def next_held_back(self, name: str) -> Mapping[int, str]:
-        return self._held_back.setdefault(name, queue.Queue()).get(timeout=PATIENCE_SECONDS)
-
-    def has_heard_more(self, name: str) -> bool:
-        return name in self._aspired and not self._aspired[name].empty()
-
-
 class Scene:
     """A source on a storage in memory, with its own time."""
 
-    def __init__(self) -> None:
+    def __init__(self, ear) -> None:
         self.storage = MemoryStorage()
         self.clock = ManualClock()
-        self.ear = Ear()
+        self.ear = ear
         self.source: StoragePathSource | None = None
 
     def start(
@@ -76,8 +52,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
-    scene = Scene()
+def scene(ear) -> Iterator[Scene]:
+    scene = Scene(ear)
     yield scene
     if scene.source is not None:
         assert scene.source.stop(PATIENCE_SECONDS)
@@ -142,7 +118,7 @@ def test_held_back_versions_are_reported_at_each_poll(scene: Scene) -> None:
     second = scene.ear.next_held_back("a")
     scene.clock.advance(1.0)
 
-    assert first == second == {2: "waiting for upload: model"}
+    assert first == second == {2: HeldBack("waiting for upload: model")}
     assert scene.ear.next_held_back("a") == {}
 
 
@@ -155,8 +131,47 @@ def test_an_empty_base_path_unloads_everything_where_versions_need_not_be_presen
 
     scene.storage.remove("/a/1")
     scene.clock.advance(1.0)
+    lost = scene.ear.next_aspired("a")
+    scene.clock.advance(1.0)
 
+    assert lost == [1]
     assert scene.ear.next_aspired("a") == []
+
+
+def test_a_storage_that_does_not_answer_is_asked_again_though_there_is_no_interval(
+    scene: Scene,
+) -> None:
+    scene.storage.write("/a/1/model")
+    scene.storage.fail("/a", UnavailableError("/a; Stale file handle"))
+    first = scene.storage.hang("/a")
+    scene.start(servable("a", poll_wait_seconds=0))
+    assert first.entered.wait(PATIENCE_SECONDS)
+    second = scene.storage.hang("/a")
+
+    first.release.set()
+    while not second.entered.wait(0.01):
+        scene.clock.advance(1.0)
+    scene.storage.fail("/a", None)
+    second.release.set()
+
+    assert scene.ear.next_aspired("a") == [1]
+
+
+def test_it_says_when_each_servable_is_polled_next(scene: Scene) -> None:
+    jittered = replace(servable("c", 100.0), poll_jitter=0.1)
+    for name in ("a", "b", "c"):
+        scene.storage.write(f"/{name}/1/model")
+    source = scene.start(servable("a", 7.0), servable("b", 0), jittered)
+    for name in ("a", "b", "c"):
+        scene.ear.next_aspired(name)
+
+    found = source.next_polls()
+
+    now = scene.clock.monotonic()
+    assert found.keys() == {"a", "c"}
+    assert found["a"] == now + 7.0
+    assert 89.9 < found["c"] - now < 110.1
+    assert found["c"] != now + 100.0
 
 
 # One servable never stalls another…
@@ -285,7 +300,7 @@ def test_a_moved_servable_is_judged_by_what_its_new_base_path_holds(scene: Scene
     source.update_servables([replace(before, base_path="/new")])
 
     assert scene.ear.next_held_back("a") == {}  # nothing of the old place is waited for
-    assert scene.ear.next_held_back("a") == {1: "waiting for upload: model"}
+    assert scene.ear.next_held_back("a") == {1: HeldBack("waiting for upload: model")}
     assert not scene.ear.has_heard_more("a")
 
 
@@ -344,7 +359,7 @@ def test_a_second_callback_is_ignored(scene: Scene, caplog: pytest.LogCaptureFix
     source = scene.start(servable("a", -1))
     scene.storage.write("/a/1/model")
 
-    connect(source, Ear().receive)
+    connect(source, lambda name, versions: None)
     source.poll_now("a")
 
     assert scene.ear.next_aspired("a") == [1]

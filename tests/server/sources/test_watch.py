@@ -1,15 +1,21 @@
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from modelserver.core.monitor import ServableStateMonitor
 from modelserver.core.servable import ServableData, ServableId, ServableRequest
-from modelserver.core.state import ManagerState, ServableState
+from modelserver.core.state import HeldBack, ManagerState, ServableState
 from modelserver.core.storage_path import StoragePath
-from modelserver.errors import NotFoundError, UnavailableError, UnimplementedError
+from modelserver.errors import (
+    FailedPreconditionError,
+    NotFoundError,
+    ServingError,
+    UnavailableError,
+    UnimplementedError,
+)
 from modelserver.sources.monitored_servable import MonitoredServable
 from modelserver.sources.watch import (
     HANGS_AFTER_SECONDS,
@@ -33,11 +39,23 @@ class Scene:
     def __init__(self) -> None:
         self.storage = MemoryStorage()
         self.emitted: list[list[int]] = []
-        self.held_back: list[Mapping[int, str]] = []
+        self.fetched_before: list[list[str]] = []
+        """What had to be here when the target heard."""
+        self.held_back: list[Mapping[int, HeldBack]] = []
+        self.polled_soon: list[str] = []
+        self.loaded: dict[ServableId, Hashable] = {}
         self.target_error: Exception | None = None
         servable = MonitoredServable("m", "/base", missing_files)
         self.clock = ManualClock()
-        context = WatchContext(self.storage, self.clock, self.receive, self.report, True)
+        context = WatchContext(
+            self.storage,
+            self.clock,
+            self.receive,
+            self.report,
+            True,
+            self.loaded.get,
+            self.polled_soon.append,
+        )
         self.watch = ServableWatch(servable, context)
 
     def receive(self, name: str, versions: Sequence[ServableData[StoragePath]]) -> None:
@@ -45,10 +63,11 @@ class Scene:
         if self.target_error is not None:
             raise self.target_error
         self.emitted.append([data.id.version for data in versions])
+        self.fetched_before.append(self.storage.wanted["m"])
 
-    def report(self, name: str, messages: Mapping[int, str]) -> None:
+    def report(self, name: str, held_back: Mapping[int, HeldBack]) -> None:
         assert name == "m"
-        self.held_back.append(messages)
+        self.held_back.append(held_back)
 
 
 @pytest.fixture
@@ -68,7 +87,7 @@ def test_each_poll_states_the_whole_list_and_everything_held_back(scene: Scene) 
     scene.storage.write("/base/3/part")
     scene.watch.poll()
 
-    waiting = "waiting for upload: model"
+    waiting = HeldBack("waiting for upload: model")
     assert scene.emitted == [[1], [1], [1]]
     assert scene.held_back == [{}, {2: waiting}, {3: waiting, 2: waiting}]
 
@@ -80,7 +99,7 @@ def test_a_version_that_is_emitted_is_reported_as_held_back_once_more(scene: Sce
     scene.watch.poll()
     scene.watch.poll()
 
-    waiting = "waiting for upload: model"
+    waiting = HeldBack("waiting for upload: model")
     assert scene.emitted == [[2], [2]]
     assert scene.held_back == [{2: waiting}, {2: waiting}, {}]
 
@@ -157,10 +176,13 @@ def test_an_empty_base_path_is_warned_of_once_until_it_changes(
     scene.storage.remove("/base/1")
     scene.watch.poll()
     scene.watch.poll()
+    scene.watch.poll()
 
     assert first == [warning]
     assert messages(caplog, logging.WARNING) == [
         warning,
+        "Version 1 of servable m is no longer listed under /base: "
+        "it is unloaded if the next poll does not find it either",
         warning,
         "Refusing to unload all versions for Servable: m",
     ]
@@ -290,3 +312,184 @@ def test_a_source_that_is_refused_is_not_looked_at_and_what_it_had_stands(scene:
     assert str(scene.watch.status.error) == "gs:// is not in this release"
     assert scene.storage.list_calls == {}
     assert scene.emitted == []
+
+
+# Whether there was an answer…
+
+
+@pytest.mark.parametrize(
+    ("error", "is_answered"),
+    [
+        (None, True),
+        (UnavailableError("/base; Stale file handle"), False),
+        (NotFoundError("/base not found"), True),
+        (FailedPreconditionError("/base; Permission denied"), True),
+    ],
+)
+def test_a_poll_is_without_an_answer_only_where_the_storage_does_not_answer(
+    scene: Scene, error: ServingError | None, is_answered: bool
+) -> None:
+    scene.storage.write("/base/1/model")
+    scene.storage.fail("/base", error)
+
+    assert scene.watch.poll() is is_answered
+
+
+def test_a_bug_in_the_target_is_no_missing_answer(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.target_error = ValueError("bug in the target")
+
+    assert scene.watch.poll() is True
+
+
+def test_a_version_that_cannot_be_listed_is_no_missing_answer(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.storage.fail("/base/1", UnavailableError("/base/1; Stale file handle"))
+
+    assert scene.watch.poll() is True
+
+
+# What has to be fetched…
+
+
+COMING = HeldBack("downloading", is_coming=True)
+
+
+def test_the_storage_is_told_what_has_to_be_here_before_the_target_hears(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.watch.poll()
+    scene.storage.write("/base/2/model")
+    scene.storage.keep_away("/base/2", COMING)
+    scene.watch.poll()
+    scene.storage.arrive("/base/2")
+    scene.watch.poll()
+
+    assert scene.emitted == [[1], [1], [2]]
+    assert scene.fetched_before == [["/base/1"], ["/base/2", "/base/1"], ["/base/2"]]
+
+
+def test_what_has_to_be_here_is_told_though_there_is_nothing_to_emit(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.storage.keep_away("/base/1", COMING)
+
+    scene.watch.poll()
+
+    assert scene.emitted == []
+    assert scene.storage.wanted == {"m": ["/base/1"]}
+    assert scene.held_back == [{1: COMING}]
+
+
+def test_a_poll_that_fails_changes_nothing_about_what_has_to_be_here(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.watch.poll()
+    scene.storage.fail("/base", UnavailableError("/base; Stale file handle"))
+
+    scene.watch.poll()
+
+    assert scene.storage.wanted == {"m": ["/base/1"]}
+
+
+def test_another_poll_is_asked_for_when_something_has_arrived(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.storage.keep_away("/base/1", COMING)
+    scene.watch.poll()
+    before = list(scene.polled_soon)
+
+    scene.storage.arrive("/base/1")
+
+    assert before == []
+    assert scene.polled_soon == ["m"]
+
+
+def test_a_retired_watch_has_nothing_fetched(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+
+    scene.watch.retire()
+    scene.watch.poll()
+
+    assert scene.storage.wanted == {}
+
+
+def test_a_version_that_has_arrived_is_reported_as_coming_once_more(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.storage.keep_away("/base/1", COMING)
+    scene.watch.poll()
+    scene.storage.arrive("/base/1")
+    scene.watch.poll()
+    scene.watch.poll()
+
+    assert scene.emitted == [[1], [1]]
+    assert scene.held_back == [{1: COMING}, {1: COMING}, {}]
+
+
+def test_a_source_with_a_version_that_is_coming_is_not_empty(scene: Scene) -> None:
+    scene.storage.write("/base/1/model")
+    scene.storage.keep_away("/base/1", COMING)
+
+    scene.watch.poll()
+
+    assert scene.watch.status == SourceStatus(True)
+
+
+def test_a_coming_version_is_logged_when_its_words_change_and_not_when_its_times_do(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, LOGGER)
+    scene.storage.write("/base/1/model")
+    error = UnavailableError("no route")
+    for why in [COMING, replace(COMING, error=error), replace(COMING, error=error, retry_time=9.0)]:
+        scene.storage.keep_away("/base/1", why)
+        scene.watch.poll()
+        scene.watch.poll()
+
+    assert messages(caplog, logging.INFO) == [
+        "Holding back version 1 of servable m: downloading",
+        "Holding back version 1 of servable m: downloading: no route",
+    ]
+
+
+# Content that was overwritten…
+
+
+def overwrite(scene: Scene) -> None:
+    """Poll a version that is loaded, and put other content in its place."""
+    scene.storage.write("/base/1/model")
+    scene.watch.poll()
+    scene.loaded[ServableId("m", 1)] = scene.watch.state.aspired[1].revision
+    scene.storage.write("/base/1/model")
+
+
+def test_a_version_that_was_overwritten_is_told_in_the_status(scene: Scene) -> None:
+    overwrite(scene)
+
+    scene.watch.poll()
+
+    assert scene.watch.status == SourceStatus(True, mutated=frozenset({1}))
+
+
+def test_a_version_that_was_overwritten_is_warned_of_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    overwrite(scene)
+
+    scene.watch.poll()
+    scene.watch.poll()
+
+    assert messages(caplog, logging.WARNING) == [
+        "Version 1 of servable m was overwritten after it was loaded. What was loaded serves on; "
+        "export under a new number instead"
+    ]
+
+
+def test_what_is_known_of_an_overwritten_version_outlasts_a_change_of_what_is_watched(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    overwrite(scene)
+    scene.watch.poll()
+    successor = ServableWatch(scene.watch.servable, scene.watch._context)
+    successor.succeed(scene.watch)
+
+    successor.poll()
+
+    assert successor.status.mutated == {1}
+    assert len(messages(caplog, logging.WARNING)) == 1

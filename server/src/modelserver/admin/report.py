@@ -1,7 +1,8 @@
 """The pod's report: the JSON document at `/status`, from a snapshot. Pure.
 
-Only `progress` changes while nothing happens. The entity tag covers all the rest, so that whoever
-polls gets an answer without a body until there is news.
+Only `progress` changes while nothing happens: with time, with calls, and with what is downloaded.
+The entity tag covers all the rest, so that whoever polls gets an answer without a body until there
+is news.
 """
 
 import hashlib
@@ -12,10 +13,13 @@ from typing import TypeAlias
 
 from modelserver.admin.snapshot import ModelSnapshot, ServerSnapshot, SourceSnapshot
 from modelserver.core.state import ManagerState, ServableState
+from modelserver.core.storage_totals import StorageTotals
+from modelserver.core.stored_version import StoredVersion
 from modelserver.errors import (
     FailedPreconditionError,
     NotFoundError,
     ServingError,
+    UnauthenticatedError,
     UnimplementedError,
 )
 
@@ -23,6 +27,11 @@ JsonDocument: TypeAlias = dict[str, object]
 
 SCHEMA_VERSION = 1
 MAX_MESSAGE_LENGTH = 256
+
+_MUTATED = "Mutated"
+_MUTATED_MESSAGE = (
+    "overwritten in place after it was loaded: what was loaded serves on; export under a new number"
+)
 
 _STATE_NAMES = {
     ManagerState.START: "Start",
@@ -34,6 +43,7 @@ _STATE_NAMES = {
 
 _SOURCE_REASONS: tuple[tuple[type[ServingError], str], ...] = (
     (NotFoundError, "NotFound"),
+    (UnauthenticatedError, "CredentialsMissing"),
     (FailedPreconditionError, "Forbidden"),
     (UnimplementedError, "Unsupported"),
 )
@@ -52,11 +62,7 @@ def build_report(snapshot: ServerSnapshot, *, is_ready: bool) -> Report:
     """Say everything about a server that an operator needs to know."""
     document = _document(snapshot, is_ready=is_ready)
     digest = hashlib.sha256(_encode(document)).hexdigest()[:32]
-    progress = {
-        "callsInFlight": snapshot.calls_in_flight,
-        "uptimeSeconds": round(snapshot.uptime_seconds, 3),
-    }
-    document = {**document, "progress": progress}
+    document = {**document, "progress": _progress(snapshot)}
     return Report(document, _encode(document), f'W/"{digest}"')
 
 
@@ -110,26 +116,41 @@ def source_reason(error: ServingError) -> str:
 def _version(state: ServableState, model: ModelSnapshot) -> JsonDocument:
     version = state.id.version
     labels = [name for name, target in model.labels.items() if target == version]
+    reason = version_reason(state, is_mutated=version in model.mutated)
     return {
         "version": version,
         "state": _STATE_NAMES[state.manager_state],
-        "reason": version_reason(state),
-        "message": shorten(_version_message(state)),
+        "reason": reason,
+        "message": shorten(_MUTATED_MESSAGE if reason == _MUTATED else _version_message(state)),
         "labels": sorted(labels) if state.is_available else [],
         "firstSeenTime": _rfc3339(state.first_seen_time),
         "availableTime": _rfc3339(state.available_time),
         "nextRetryTime": _rfc3339(state.retry_time),
+        "storage": _stored(model.stored.get(version), state.seconds_to_available),
     }
 
 
-def version_reason(state: ServableState) -> str:
+def _stored(stored: StoredVersion | None, seconds: float | None) -> JsonDocument:
+    """The part of what is known of a version's files that no download changes before its end."""
+    transfer = stored.transfer if stored else None
+    return {
+        "uri": shorten(stored.uri) if stored and stored.uri else None,
+        "bytes": stored.size if stored else None,
+        "files": stored.files if stored else None,
+        "cacheHit": transfer.was_kept if transfer and transfer.is_here else None,
+        "secondsToAvailable": None if seconds is None else round(seconds, 3),
+    }
+
+
+def version_reason(state: ServableState, *, is_mutated: bool = False) -> str:
     """The CamelCase word for why a version is where it is; empty where that goes without saying."""
     if state.health is not None:
         return "LoadFailed"
     if state.manager_state is ManagerState.END:
         return "Unloaded"
-    is_held_back = state.manager_state is ManagerState.START and bool(state.message)
-    return "Incomplete" if is_held_back else ""
+    if state.is_held_back:
+        return "Downloading" if state.is_coming else "Incomplete"
+    return _MUTATED if is_mutated else ""
 
 
 def _version_message(state: ServableState) -> str:
@@ -152,3 +173,50 @@ def _rfc3339(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# What changes all the time…
+
+
+def _progress(snapshot: ServerSnapshot) -> JsonDocument:
+    return {
+        "callsInFlight": snapshot.calls_in_flight,
+        "uptimeSeconds": round(snapshot.uptime_seconds, 3),
+        "downloads": [line for model in snapshot.models for line in _downloads(model)],
+        "storage": _storage(snapshot.storage),
+        "nextPolls": {
+            model.name: round(max(0.0, model.next_poll - snapshot.now), 3)
+            for model in snapshot.models
+            if model.next_poll is not None
+        },
+    }
+
+
+def _downloads(model: ModelSnapshot) -> list[JsonDocument]:
+    return [
+        {
+            "model": model.name,
+            "version": version,
+            "uri": shorten(stored.uri),
+            "bytesDone": download.size_here,
+            "bytesTotal": stored.size,
+            "bytesPerSecond": round(download.bytes_per_second),
+            "failures": download.failures,
+        }
+        for version, stored in sorted(model.stored.items(), reverse=True)
+        if (download := stored.download) is not None
+    ]
+
+
+def _storage(totals: StorageTotals) -> JsonDocument:
+    cache = totals.cache
+    fill = cache and {
+        "bytes": cache.size,
+        "versions": cache.versions,
+        "limitBytes": cache.limit,
+    }
+    calls = [
+        {"operation": operation, "outcome": outcome, "count": count}
+        for (operation, outcome), count in sorted(totals.calls.items())
+    ]
+    return {"calls": calls, "cache": fill}

@@ -268,7 +268,9 @@ def next_due(harnesses: Sequence[LoaderHarness]) -> float | None:
 def _public_state(harness: LoaderHarness, state: ManagerState, clock: Clock) -> ServableState:
     retry_time = None if harness.due is None else clock.time() + harness.due - clock.monotonic()
     message = harness.progress if harness.state is HarnessState.RETRY_WAIT else ""
-    return ServableState(harness.id, state, harness.error, message, retry_time=retry_time)
+    return ServableState(
+        harness.id, state, harness.error, message, 0.0, retry_time, revision=harness.revision
+    )
 
 
 def _without_frames(error: BaseException, id: ServableId) -> ServingError:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from modelserver.clock import Clock, SystemClock
 from modelserver.core.servable import ServableId, ServableRequest
-from modelserver.core.state import ManagerState, ServableState
+from modelserver.core.state import HeldBack, ManagerState, ServableState
 from modelserver.errors import InvalidArgumentError
 
 _log = logging.getLogger(__name__)
@@ -72,21 +72,21 @@ class ServableStateMonitor:
         for subscriber in self._subscribers:
             _tell(subscriber, state)
 
-    def report_held_back(self, name: str, messages: Mapping[int, str]) -> None:
+    def report_held_back(self, name: str, held_back: Mapping[int, HeldBack]) -> None:
         """State the complete set of versions of `name` that a source sees but holds back, with the
         reason of each.
 
-        They show as START with that message. A version the manager already has keeps its own state;
-        one that was held back and is left out now is forgotten.
+        They show as START with that message and error. A version the manager already has keeps its
+        own state; one that was held back and is left out now is forgotten.
         """
         with self._changed:
             known = self._states.get(name, {})
             news = [
-                ServableState(ServableId(name, version), ManagerState.START, message=message)
-                for version, message in messages.items()
-                if _may_show_as_held_back(known.get(version), message)
+                _held_back_state(ServableId(name, version), why)
+                for version, why in held_back.items()
+                if _may_show_as_held_back(known.get(version), why)
             ]
-            for version in [v for v, s in known.items() if _is_held_back(s) and v not in messages]:
+            for version in [v for v, s in known.items() if s.is_held_back and v not in held_back]:
                 del known[version]
         for state in news:
             self.publish(state)
@@ -187,18 +187,23 @@ def _tell(subscriber: Subscriber, state: ServableState) -> None:
         _log.exception("A subscriber of the state monitor failed on %s", state)
 
 
-def _is_held_back(state: ServableState) -> bool:
-    return (
-        state.manager_state is ManagerState.START and bool(state.message) and state.health is None
+def _held_back_state(id: ServableId, why: HeldBack) -> ServableState:
+    return ServableState(
+        id, ManagerState.START, why.error, why.message, 0.0, why.retry_time, is_coming=why.is_coming
     )
 
 
-def _may_show_as_held_back(known: ServableState | None, message: str) -> bool:
+def _may_show_as_held_back(known: ServableState | None, why: HeldBack) -> bool:
     if known is None:
         return True
     if known.manager_state is ManagerState.END:
         return known.health is None  # a failed version keeps showing its error
-    return _is_held_back(known) and known.message != message
+    return known.is_held_back and _told(known) != why
+
+
+def _told(state: ServableState) -> HeldBack:
+    """What was said of a version that is held back."""
+    return HeldBack(state.message, state.is_coming, state.health, state.retry_time)
 
 
 def _forget_oldest_ended(versions: dict[int, ServableState]) -> None:

@@ -19,8 +19,8 @@ class LookupPlatform:
             return ["a .npz, .csv or .tsv file"]
         if len(names) > 1:
             return [f"one table file instead of {', '.join(names)}"]
-        is_cut = is_cut_short(os.path.join(path.path, names[0]))
-        return [f"the rest of {names[0]}"] if is_cut else []
+        with path.open(names[0]) as file:
+            return [f"the rest of {names[0]}"] if is_cut_short(file, names[0]) else []
 
     def must_settle(self, name: str) -> bool:
         """Whether it is a table in text form: that may end after any line."""

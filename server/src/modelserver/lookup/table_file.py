@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 
@@ -44,11 +45,11 @@ def is_text_table(name: str) -> bool:
     return name.endswith(tuple(_DIALECTS)) and "/" not in name
 
 
-def is_cut_short(path: str) -> bool:
-    """Whether the table file at `path` lacks its end: an `.npz` has its directory there. Of a text
-    only an empty one is known to.
+def is_cut_short(file: BinaryIO, name: str) -> bool:
+    """Whether the table in `file`, called `name`, lacks its end: an `.npz` has its directory there.
+    Of a text only an empty one is known to.
     """
-    return not _has_zip_directory(path) if path.endswith(".npz") else os.path.getsize(path) == 0
+    return not _has_zip_directory(file) if name.endswith(".npz") else not file.read(1)
 
 
 def read_table(path: str) -> LookupTable:
@@ -69,9 +70,9 @@ def read_table(path: str) -> LookupTable:
 # .npz…
 
 
-def _has_zip_directory(path: str) -> bool:
+def _has_zip_directory(file: str | BinaryIO) -> bool:
     try:
-        with zipfile.ZipFile(path):
+        with zipfile.ZipFile(file):
             return True
     except zipfile.BadZipFile:
         return False

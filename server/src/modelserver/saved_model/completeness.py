@@ -4,11 +4,9 @@ It reads the lengths in `saved_model.pb`, the names of assets, and `variables.in
 graph or the weights. Needs no TensorFlow.
 """
 
-import os
 import re
-from collections.abc import Iterator
-from functools import lru_cache
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
 from modelserver.core.storage_path import FileInfo, StoragePath
 from modelserver.saved_model.tensor_index import read_shard_sizes
@@ -26,12 +24,22 @@ _ASSET_FILE_DEF_FILENAME = 2
 _TEXT_STRING = re.compile(r'"(?:\\.|[^"\\])*"')
 _CACHE_SIZE = 128
 
+FoundT = TypeVar("FoundT")
+
 
 class _Needs(NamedTuple):
     """What a graph requires beside itself."""
 
     variables: bool
     assets: tuple[str, ...]
+
+
+class _SeenFile(NamedTuple):
+    """A file of a version as the listing shows it. Equal to what was seen there, however opened."""
+
+    path: str
+    name: str
+    info: FileInfo
 
 
 class CompletenessCheck:
@@ -42,8 +50,8 @@ class CompletenessCheck:
     """
 
     def __init__(self) -> None:
-        self._needs = lru_cache(_CACHE_SIZE)(_read_needs)
-        self._shard_sizes = lru_cache(_CACHE_SIZE)(_read_index)
+        self._needs = _Memory(_read_needs)
+        self._shard_sizes = _Memory(_read_index)
 
     def missing_files(self, path: StoragePath) -> list[str]:
         """Return the files that are missing or cut short, each with the reason; [] = complete."""
@@ -51,7 +59,7 @@ class CompletenessCheck:
         if graph is None:
             return [BINARY_GRAPH]
         try:
-            needs = self._needs(os.path.join(path.path, graph), path.files[graph])
+            needs = self._needs.of(path, graph)
         except MalformedError:
             return [f"{graph} (truncated)"]
         variables = self._missing_variables(path) if needs.variables else []
@@ -64,9 +72,7 @@ class CompletenessCheck:
         if VARIABLES_INDEX not in path.files:
             return [VARIABLES_INDEX]
         try:
-            sizes = self._shard_sizes(
-                os.path.join(path.path, VARIABLES_INDEX), path.files[VARIABLES_INDEX]
-            )
+            sizes = self._shard_sizes.of(path, VARIABLES_INDEX)
         except MalformedError:
             return [f"{VARIABLES_INDEX} (truncated)"]
         return list(_missing_shards(path, sizes))
@@ -81,16 +87,31 @@ def _missing_shards(path: StoragePath, sizes: tuple[int, ...]) -> Iterator[str]:
             yield f"{name} ({path.files[name].size} of {size} bytes)"
 
 
-def _read_index(path: str, seen: FileInfo) -> tuple[int, ...]:
-    del seen  # part of the cache's key
-    with open(path, "rb") as file:
-        return read_shard_sizes(file)
+class _Memory(Generic[FoundT]):
+    """What `read` found in files, kept for as long as the listing shows them unchanged."""
+
+    def __init__(self, read: Callable[[str, BinaryIO], FoundT]) -> None:
+        self._read = read
+        self._found: dict[_SeenFile, FoundT] = {}
+
+    def of(self, path: StoragePath, name: str) -> FoundT:
+        """Say what is found in the file `name`. Raises what `read` and opening raise."""
+        seen = _SeenFile(path.path, name, path.files[name])
+        found = self._found.get(seen)
+        if found is None:
+            with path.open(name) as file:
+                found = self._read(name, file)
+            self._found = dict([*self._found.items(), (seen, found)][-_CACHE_SIZE:])
+        return found
 
 
-def _read_needs(path: str, seen: FileInfo) -> _Needs:
-    del seen  # part of the cache's key
-    with open(path, "rb") as file:
-        return _text_needs(file) if path.endswith(TEXT_GRAPH) else _binary_needs(file)
+def _read_index(name: str, file: BinaryIO) -> tuple[int, ...]:
+    del name
+    return read_shard_sizes(file)
+
+
+def _read_needs(name: str, file: BinaryIO) -> _Needs:
+    return _text_needs(file) if name == TEXT_GRAPH else _binary_needs(file)
 
 
 def _binary_needs(file: BinaryIO) -> _Needs:

@@ -9,15 +9,19 @@ The rules, in order:
    directory is gone or the policy no longer wants it. It is listed all the same, because other
    content under its number must get another revision; the more files it has, the less often.
 3. The policy chooses among the complete versions.
-4. An empty choice leaves the last list standing (unless told otherwise): a deleted folder, a volume
+4. What is chosen and not here yet is held back until it has been fetched, and what stands stays
+   until then: also where the policy unloads before it loads, nothing is given up for a download.
+5. An aspired version that a listing has lost is gone when the next one has not found it either.
+6. An empty choice leaves the last list standing (unless told otherwise): a deleted folder, a volume
    that was not mounted or a typo in a policy does not take a serving model down.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from modelserver.core.servable import ServableData, ServableId
+from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import FileInfo, StoragePath
 from modelserver.errors import as_serving_error
 from modelserver.sources.monitored_servable import MonitoredServable
@@ -29,19 +33,30 @@ _FILES_LISTED_PER_SECOND = 1000
 _MAX_SECONDS_UNLISTED = 30
 
 
+def _is_here(path: StoragePath) -> HeldBack | None:
+    """Stand in where nothing needs to be fetched."""
+
+
+def _is_not_known(version: int) -> Hashable:
+    """Stand in where nobody says what is loaded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one poll sees.
 
     `children` are the names under the base path; `read_version` lists the files of the one so named
     and may raise. `now` is monotonic, in seconds; `wall_time` the epoch time that files' `modified`
-    is compared with.
+    is compared with. `awaited` says what a version still waits for before it can be loaded;
+    `loaded_revision` which content of an available version is loaded, None where it is not.
     """
 
     children: Sequence[str]
     read_version: Callable[[str], StoragePath]
     now: float
     wall_time: float
+    awaited: Callable[[StoragePath], HeldBack | None] = _is_here
+    loaded_revision: Callable[[int], Hashable] = _is_not_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +71,16 @@ class Settling:
 class PollState:
     """What the next poll needs to know of the last one: the versions that stand as aspired, by
     number, the names of their directories, when (monotonic) those that keep still were last
-    listed, and what was settling.
+    listed, and what was settling. The `absent` were not found by the last poll; of the `mutated`,
+    other content is there than is loaded.
     """
 
     aspired: Mapping[int, ServableData[StoragePath]] = field(default_factory=dict)
     directories: Mapping[int, str] = field(default_factory=dict)
     listed: Mapping[int, float] = field(default_factory=dict)
     settling: Mapping[int, Settling] = field(default_factory=dict)
+    absent: frozenset[int] = frozenset()
+    mutated: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +88,16 @@ class Decision:
     """The outcome of one poll.
 
     `aspired` is the complete list to emit, newest first, or None to say nothing: the last list
-    stands. `held_back` names every version that the policy wants and that is not complete, with
-    what it waits for.
+    stands. `held_back` names every version that the policy wants and that is not complete, or not
+    here, with what it waits for. `wanted` is what has to be here: what is emitted, and what will be
+    once it has been fetched.
     """
 
     aspired: tuple[ServableData[StoragePath], ...] | None
-    held_back: Mapping[int, str]
+    held_back: Mapping[int, HeldBack]
     warnings: tuple[str, ...]
     state: PollState
+    wanted: tuple[StoragePath, ...] = ()
 
 
 def decide(
@@ -92,18 +112,30 @@ def decide(
     `versions_always_present` False lets an empty choice through, so that everything is unloaded.
     """
     index, duplicates = index_children(snapshot.children, previous.directories)
+    absent = previous.aspired.keys() - index.keys()
+    doubtful = _doubtful(servable, absent, previous)
+    index |= {version: previous.directories[version] for version in doubtful}
     examination = _Examination(servable, snapshot, previous, index)
     chosen = select_versions(servable.version_policy, index, examination.is_complete)
-    warnings = [*duplicates, *_absences(servable, index)]
-    if not chosen and versions_always_present:
-        if previous.aspired:
+    plan = _plan(chosen, examination, index)
+    warnings = [*duplicates, *_absences(servable, index), *_doubts(servable, doubtful)]
+    state = PollState(
+        plan.aspired,
+        {version: index[version] for version in plan.aspired},
+        examination.listed,
+        examination.settling,
+        frozenset(absent),
+        frozenset(examination.mutated & plan.aspired.keys()),
+    )
+    if plan.aspired or not versions_always_present:
+        emitted = tuple(plan.aspired.values())
+        return Decision(emitted, plan.held_back, tuple(warnings), state, plan.wanted)
+    if previous.aspired:
+        if not chosen:
             warnings.append(f"Refusing to unload all versions for Servable: {servable.name}")
-        state = replace(previous, settling=examination.settling)
-        return Decision(None, examination.held_back, tuple(warnings), state)
-    aspired = {version: examination.complete[version] for version in chosen}
-    directories = {version: index[version] for version in chosen}
-    state = PollState(aspired, directories, examination.listed, examination.settling)
-    return Decision(tuple(aspired.values()), examination.held_back, tuple(warnings), state)
+        state = replace(previous, settling=state.settling, absent=state.absent)
+    wanted = (*plan.wanted, *_to_be_here(state.aspired, state.mutated))
+    return Decision(None, plan.held_back, tuple(warnings), state, wanted)
 
 
 def revision_of(files: Mapping[str, FileInfo]) -> str:
@@ -112,6 +144,51 @@ def revision_of(files: Mapping[str, FileInfo]) -> str:
     for name, info in sorted(files.items()):
         digest.update(f"{name}\0{info.size}\0{info.tag}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What becomes of a choice: see `Decision`."""
+
+    aspired: Mapping[int, ServableData[StoragePath]]
+    held_back: Mapping[int, HeldBack]
+    wanted: tuple[StoragePath, ...]
+
+
+def _plan(chosen: Sequence[int], examination: "_Examination", index: Mapping[int, str]) -> _Plan:
+    """Aspire what is chosen and here, and until all of it is, also what stands."""
+    coming = examination.coming(chosen)
+    kept = examination.standing.keys() & index.keys() if coming else set()
+    here = {*chosen, *filter(examination.is_complete, kept - {*chosen})} - coming.keys()
+    aspired = {version: examination.complete[version] for version in sorted(here, reverse=True)}
+    needed = {version: examination.complete[version] for version in coming} | aspired
+    wanted = _to_be_here(needed, examination.mutated)
+    return _Plan(aspired, {**examination.held_back, **coming}, wanted)
+
+
+def _to_be_here(
+    versions: Mapping[int, ServableData[StoragePath]], mutated: Set[int]
+) -> tuple[StoragePath, ...]:
+    """Where the versions are that can still be fetched."""
+    candidates = (data.data for version, data in versions.items() if version not in mutated)
+    return tuple(path for path in candidates if path is not None)
+
+
+def _doubtful(servable: MonitoredServable, absent: Set[int], previous: PollState) -> frozenset[int]:
+    """Of the aspired versions that this poll has not found, those that the last one had. Where no
+    next poll is to come, there is no doubt.
+    """
+    if servable.poll_wait_seconds <= 0:
+        return frozenset()
+    return frozenset(absent - previous.absent)
+
+
+def _doubts(servable: MonitoredServable, doubtful: Iterable[int]) -> list[str]:
+    return [
+        f"Version {version} of servable {servable.name} is no longer listed under "
+        f"{servable.base_path}: it is unloaded if the next poll does not find it either"
+        for version in sorted(doubtful)
+    ]
 
 
 class _Examination:
@@ -126,7 +203,8 @@ class _Examination:
     ) -> None:
         self.complete: dict[int, ServableData[StoragePath]] = {}
         self.listed: dict[int, float] = {}
-        self.held_back: dict[int, str] = {}
+        self.held_back: dict[int, HeldBack] = {}
+        self.mutated: set[int] = set()
         self.settling: dict[int, Settling] = {}
         self._servable = servable
         self._snapshot = snapshot
@@ -144,13 +222,29 @@ class _Examination:
             awaited = self._awaited(version, path)
         except Exception as error:
             # A bad directory or a plug-in's bug is that version's state only.
-            self.held_back[version] = as_serving_error(error).message
+            self.held_back[version] = HeldBack(as_serving_error(error).message or repr(error))
             return False
         if awaited:
-            self.held_back[version] = f"waiting for upload: {_enumerate(awaited)}"
+            self.held_back[version] = HeldBack(f"waiting for upload: {_enumerate(awaited)}")
             return False
         self.complete[version] = self._data(version, path)
         return True
+
+    @property
+    def standing(self) -> Mapping[int, ServableData[StoragePath]]:
+        """What has been aspired until now."""
+        return self._previous.aspired
+
+    def coming(self, chosen: Sequence[int]) -> dict[int, HeldBack]:
+        """Of the `chosen` versions, those that must be fetched before they are aspired."""
+        new = [version for version in chosen if version not in self.standing]
+        waiting = {version: self._awaited_of(version) for version in new}
+        return {version: why for version, why in waiting.items() if why is not None}
+
+    def _awaited_of(self, version: int) -> HeldBack | None:
+        path = self.complete[version].data
+        assert path is not None
+        return self._snapshot.awaited(path)
 
     def _data(self, version: int, path: StoragePath) -> ServableData[StoragePath]:
         id_ = ServableId(self._servable.name, version)
@@ -161,25 +255,35 @@ class _Examination:
         self, version: int, standing: ServableData[StoragePath]
     ) -> ServableData[StoragePath]:
         """Find what is under the number of a version that stands; if that is not to be found out,
-        what was there.
+        what was there. What is loaded stays what it is, though other content has taken its place.
         """
-        if self._was_just_listed(version, standing):
+        loaded = self._snapshot.loaded_revision(version)
+        if self._was_just_listed(version, standing, loaded):
             self.listed[version] = self._previous.listed[version]
+            self.mutated |= self._previous.mutated & {version}
             return standing
         try:
             data = self._data(version, self._snapshot.read_version(self._index[version]))
         except Exception:
+            self.mutated |= self._previous.mutated & {version}
             return standing
-        if data.revision == standing.revision:  # what is changing is listed again at the next poll
-            self.listed[version] = self._snapshot.now
+        if loaded is not None or data.revision == standing.revision:
+            self.listed[version] = self._snapshot.now  # what is changing is listed at the next poll
+        if loaded not in (None, data.revision):
+            self.mutated.add(version)
+            return standing
         return data
 
-    def _was_just_listed(self, version: int, standing: ServableData[StoragePath]) -> bool:
+    def _was_just_listed(
+        self, version: int, standing: ServableData[StoragePath], loaded: Hashable
+    ) -> bool:
         listed = self._previous.listed.get(version)
         if listed is None or self._previous.directories[version] != self._index[version]:
             return False
         num_files = len(standing.data.files) if standing.data else 0
-        pause = min(num_files // _FILES_LISTED_PER_SECOND, _MAX_SECONDS_UNLISTED)
+        pause: float = min(num_files // _FILES_LISTED_PER_SECOND, _MAX_SECONDS_UNLISTED)
+        if loaded is not None:  # one that has not got there yet may be repaired at any moment
+            pause = max(pause, self._servable.relist_seconds)
         return self._snapshot.now - listed < pause
 
     def _awaited(self, version: int, path: StoragePath) -> list[str]:

@@ -20,7 +20,9 @@ class MonitoredServable:
     files it cannot tell; they are the platform's methods of these names. Without `must_settle`
     every file must settle. `poll_wait_seconds` > 0 is the time from one poll to the next; 0 polls
     once, at the start; below 0 never by itself. Without a next poll nothing settles: what looks
-    complete is taken at once. `platform` names what the versions are taken for. `refusal`, if not
+    complete is taken at once. `poll_jitter` is by how much that time varies, as a share of it;
+    `relist_seconds` how long an available version's files are left unlisted at least. `platform`
+    names what the versions are taken for. `refusal`, if not
     empty, says why the base path is not looked at: its polls fail with it, so that what was aspired
     before stands.
     """
@@ -33,6 +35,8 @@ class MonitoredServable:
     must_settle: Callable[[str], bool] = _always
     platform: str = ""
     refusal: str = ""
+    poll_jitter: float = 0.0
+    relist_seconds: float = 0.0
 
     @property
     def place(self) -> Hashable:

@@ -2,23 +2,35 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from modelserver.clock import Clock, SystemClock
+from modelserver.core.servable import ServableId
 from modelserver.core.source import Target
+from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import StoragePath
 from modelserver.errors import InvalidArgumentError, NotFoundError, ServingError
 from modelserver.sources.monitored_servable import MonitoredServable
-from modelserver.sources.poller import Poller
+from modelserver.sources.poller import Poller, PollInterval
 from modelserver.sources.storage.base import Storage
-from modelserver.sources.watch import HeldBackReport, ServableWatch, SourceStatus, WatchContext
+from modelserver.sources.watch import (
+    HeldBackReport,
+    LoadedRevision,
+    ServableWatch,
+    SourceStatus,
+    WatchContext,
+)
 
 _log = logging.getLogger(__name__)
 
 
-def _ignore_held_back(name: str, messages: Mapping[int, str]) -> None:
+def _ignore_held_back(name: str, held_back: Mapping[int, HeldBack]) -> None:
     """Stand in where nobody wants to hear."""
+
+
+def _is_not_known(id: ServableId) -> Hashable:
+    """Stand in where nobody says what is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,8 @@ class StoragePathSource:
     no other. Each poll emits the whole list of complete versions that the policy wants; a poll that
     fails emits nothing, and neither does one that finds no version, unless
     `servable_versions_always_present` is False: then everything is unloaded. `report_held_back`
-    hears after each poll which versions are seen but not aspired yet, and why.
+    hears after each poll which versions are seen but not aspired yet, and why. `loaded_revision`
+    says what is loaded, so that it can be told when other content takes its place.
 
     Thread-safe. The target is called from the polling threads; of this source's methods it may call
     `poll_now` only.
@@ -48,10 +61,12 @@ class StoragePathSource:
         servables: Iterable[MonitoredServable],
         *,
         report_held_back: HeldBackReport = _ignore_held_back,
+        loaded_revision: LoadedRevision = _is_not_known,
         servable_versions_always_present: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self._storage = storage
+        self._loaded_revision = loaded_revision
         self._report_held_back = report_held_back
         self._versions_always_present = servable_versions_always_present
         self._clock = clock or SystemClock()
@@ -74,6 +89,8 @@ class StoragePathSource:
                 callback,
                 self._report_held_back,
                 self._versions_always_present,
+                self._loaded_revision,
+                self._poll_soon,
             )
             for servable in self._servables.values():
                 self._add(servable, self._context, poll_first=False)
@@ -111,7 +128,13 @@ class StoragePathSource:
         member = self._members.get(name)
         if member is None:
             raise NotFoundError(f"No servable named {name} is being polled")
+        member.watch.relist()
         member.poller.poll_now()
+
+    def next_polls(self) -> dict[str, float]:
+        """When (monotonic) each servable is polled next, of those for which that is planned."""
+        dues = {name: member.poller.due for name, member in list(self._members.items())}
+        return {name: due for name, due in dues.items() if due is not None}
 
     def errors(self) -> dict[str, ServingError]:
         """Why the last poll came to nothing, for each servable whose last poll did."""
@@ -122,6 +145,13 @@ class StoragePathSource:
         """Whether each servable's base path can be looked at, also while a poll hangs there."""
         watches = [member.watch for member in list(self._members.values())]
         return {watch.servable.name: watch.status for watch in watches}
+
+    def versions(self) -> dict[str, Mapping[int, StoragePath]]:
+        """Where the versions of each servable are that are aspired, or will be once they are here,
+        as they were listed last. Waits for nothing.
+        """
+        watches = [member.watch for member in list(self._members.values())]
+        return {watch.servable.name: watch.versions for watch in watches}
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Poll no more, and wait up to `timeout` seconds for polls under way to end. Whether they
@@ -139,6 +169,11 @@ class StoragePathSource:
         deadline = self._clock.monotonic() + timeout
         return all(m.poller.join(max(deadline - self._clock.monotonic(), 0.0)) for m in members)
 
+    def _poll_soon(self, name: str) -> None:
+        member = self._members.get(name)
+        if member is not None:
+            member.poller.poll_now()
+
     # One thread for each servable…
 
     def _add(self, servable: MonitoredServable, context: WatchContext, *, poll_first: bool) -> None:
@@ -149,7 +184,8 @@ class StoragePathSource:
             watch.succeed(predecessor)
         elif predecessor is not None:  # what it held back is not what is waited for now
             context.report_held_back(servable.name, {})
-        poller = Poller(servable.name, watch.poll, servable.poll_wait_seconds, self._clock)
+        interval = PollInterval(servable.poll_wait_seconds, servable.poll_jitter)
+        poller = Poller(servable.name, watch.poll, interval, self._clock)
         self._members[servable.name] = _Member(watch, poller)
         poller.start(poll_first=poll_first)
 
@@ -166,8 +202,13 @@ class StoragePathSource:
         member = self._members.pop(name)
         member.poller.stop()
         member.watch.retire()
+        context.storage.fetch(name, (), _do_nothing)
         context.target(name, ())
         context.report_held_back(name, {})
+
+
+def _do_nothing() -> None:
+    """Stand in where nothing is fetched that could arrive."""
 
 
 def _by_name(servables: Iterable[MonitoredServable]) -> dict[str, MonitoredServable]:

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from modelserver.core.state import ManagerState, ServableState
 from modelserver.histogram import HistogramSnapshot
 from modelserver.telemetry.snapshot import MetricsSnapshot
+from modelserver.telemetry.storage import storage_families
 
 METRICS_TYPE = CONTENT_TYPE_LATEST
 """The MIME type of `Metrics.exposition`."""
@@ -60,6 +61,7 @@ def metric_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield from _call_families(snapshot)
     yield from _batch_families(snapshot)
     yield from _model_families(snapshot)
+    yield from storage_families(snapshot)
 
 
 def _server_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
@@ -134,14 +136,22 @@ def _model_families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         "How long the last load of each available version took.",
         labels=("model", "version"),
     )
+    available_seconds = GaugeMetricFamily(
+        "modelserver_model_version_available_seconds",
+        "How long it took from the first sight of each version until it was available.",
+        labels=("model", "version"),
+    )
     for state in _all_states(snapshot):
         name, version = state.id.name, str(state.id.version)
         states.add_metric((name, version, _state_name(state)), 1)
         if state.available_time is not None and state.loading_time is not None:
             took = max(0.0, state.available_time - state.loading_time)
             seconds.add_metric((name, version), took)
+        if state.seconds_to_available is not None:
+            available_seconds.add_metric((name, version), state.seconds_to_available)
     yield states
     yield seconds
+    yield available_seconds
     accessible = GaugeMetricFamily(
         "modelserver_model_source_accessible",
         "1 where a model's base path can be looked at, 0 where it cannot.",

@@ -1,11 +1,13 @@
 """MemoryStorage: a Storage in memory that fails and hangs when it is told to."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import FileInfo, StoragePath
 from modelserver.errors import FailedPreconditionError, NotFoundError, ServingError
+from modelserver.sources.storage.base import Release, nothing_to_release
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Hang:
 class MemoryStorage:
     """A `Storage` whose files are put there by the test. Thread-safe.
 
-    Files have a size and no content: `fetch` leads to paths that cannot be opened. Useful for
+    Files have a size and no content: `locate` leads to paths that cannot be opened. Useful for
     whatever lists: `fail` makes a path raise, `hang` makes it block, as a lost network mount does.
     """
 
@@ -34,6 +36,14 @@ class MemoryStorage:
         self._writes = 0
         self.list_calls: dict[str, int] = {}
         """How often each path was listed."""
+        self.wanted: dict[str, list[str]] = {}
+        """Which versions of each servable `fetch` was last asked for."""
+        self.noticing: dict[str, Callable[[], None]] = {}
+        """Who wants to hear of changes under each base path."""
+        self.holders: dict[str, int] = {}
+        """How often each version is held."""
+        self._away: dict[str, HeldBack] = {}
+        self._on_change: dict[str, Callable[[], None]] = {}
 
     # Writing…
 
@@ -75,6 +85,24 @@ class MemoryStorage:
             self._hangs[path] = Hang()
             return self._hangs[path]
 
+    def keep_away(self, version_path: str, why: HeldBack) -> None:
+        """Let a version be somewhere else, with `why` it cannot be loaded yet, until `arrive`."""
+        with self._lock:
+            self._away[version_path] = why
+        self._tell()
+
+    def arrive(self, version_path: str) -> None:
+        """Let what was kept away be here."""
+        with self._lock:
+            del self._away[version_path]
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            listeners = list(self._on_change.values())
+        for listener in listeners:
+            listener()
+
     # Reading, as a Storage…
 
     def list_versions(self, base_path: str) -> list[str]:
@@ -92,9 +120,38 @@ class MemoryStorage:
             below = f"{self._directory(version_path)}/"
             return {p.removeprefix(below): f for p, f in self._files.items() if p.startswith(below)}
 
-    def fetch(self, version_path: str, files: Mapping[str, FileInfo]) -> StoragePath:
-        """Say that the files are where they are."""
+    def notice(self, base_path: str, changed: Callable[[], None]) -> Release:
+        """Remember who wants to hear of changes."""
+        with self._lock:
+            self.noticing[base_path] = changed
+        return nothing_to_release
+
+    def locate(self, version_path: str, files: Mapping[str, FileInfo]) -> StoragePath:
+        """Say that the files are where they are, or where `arrive` will put them."""
         return StoragePath(version_path, files)
+
+    def fetch(
+        self, name: str, versions: Sequence[StoragePath], on_change: Callable[[], None]
+    ) -> None:
+        """Remember what is wanted, and whom to tell of `arrive`."""
+        with self._lock:
+            self.wanted[name] = [version.path for version in versions]
+            self._on_change[name] = on_change
+
+    def awaited(self, version: StoragePath) -> HeldBack | None:
+        """Say what `keep_away` said of the version."""
+        with self._lock:
+            return self._away.get(version.path)
+
+    def hold(self, version: StoragePath) -> Release:
+        """Count the holder."""
+        with self._lock:
+            self.holders[version.path] = self.holders.get(version.path, 0) + 1
+        return lambda: self._let_go(version.path)
+
+    def _let_go(self, path: str) -> None:
+        with self._lock:
+            self.holders[path] -= 1
 
     def _enter(self, path: str) -> None:
         with self._lock:

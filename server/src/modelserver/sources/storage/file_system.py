@@ -2,18 +2,26 @@
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import FileInfo, StoragePath
 from modelserver.errors import FailedPreconditionError, NotFoundError, UnavailableError
+from modelserver.sources.directory_events import DirectoryEvents
+from modelserver.sources.storage.base import Release, nothing_to_release
 
 _MUST_NOT_BE_READ = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR})
 _LEADS_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 class FileSystemStorage:
-    """A `Storage` on local disks, persistent volumes and network mounts. Has no state."""
+    """A `Storage` on local disks, persistent volumes and network mounts. Where the kernel tells of
+    changes, it hears of them; nothing depends on that.
+    """
+
+    def __init__(self) -> None:
+        self._events = DirectoryEvents()
 
     def list_versions(self, base_path: str) -> list[str]:
         """Name the directories directly under `base_path`."""
@@ -25,9 +33,30 @@ class FileSystemStorage:
         with _domain_errors(version_path):
             return dict(_walk(version_path, "", frozenset()))
 
-    def fetch(self, version_path: str, files: Mapping[str, FileInfo]) -> StoragePath:
+    def notice(self, base_path: str, changed: Callable[[], None]) -> Release:
+        """Tell of what the kernel sees happen in the directory."""
+        return self._events.watch(base_path, changed)
+
+    def stop(self) -> None:
+        """Tell of nothing more."""
+        self._events.close()
+
+    def locate(self, version_path: str, files: Mapping[str, FileInfo]) -> StoragePath:
         """Say that the files are where they are."""
         return StoragePath(version_path, files)
+
+    def fetch(
+        self, name: str, versions: Sequence[StoragePath], on_change: Callable[[], None]
+    ) -> None:
+        """Do nothing: mounted files are here."""
+
+    def awaited(self, version: StoragePath) -> HeldBack | None:
+        """Say that nothing is waited for."""
+        return None
+
+    def hold(self, version: StoragePath) -> Release:
+        """Do nothing: who mounts files keeps them."""
+        return nothing_to_release
 
 
 def _walk(
