@@ -1,5 +1,6 @@
 """What the documentation shows is what there is."""
 
+import io
 import re
 import tomllib
 from pathlib import Path
@@ -9,11 +10,15 @@ import pytest
 
 from modelserver import flags
 from modelserver.config import read_batching_parameters, read_models
+from modelserver.core.storage_path import FileInfo, StoragePath
+from modelserver.sources.storage.router import polling_of
 from modelserver.testing.serving import serve_in_memory
+from modelserver.upload_manifest import MANIFEST, UploadManifest
 from plugins.linear_model import LinearModel
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "examples" / "plugins"
+PRICES = (ROOT / "docs" / "storage.md").read_text().splitlines()
 
 
 def blocks(page, language):
@@ -43,6 +48,41 @@ def test_the_commands_shown_are_understood(tmp_path):
     for command in commands:
         assert command[0] == "modelserver"
         flags.parse(command[1:])
+
+
+def test_the_command_that_serves_from_a_bucket_is_understood():
+    (command,) = blocks("docs/storage.md", "shell")
+
+    config = flags.parse(command.split()[1:])
+
+    assert config.models[0].base_path == "gs://my-bucket/mnist"
+    assert config.cache_size_limit == 20 * 2**30
+
+
+def test_the_upload_manifest_shown_is_read():
+    (shown,) = blocks("docs/storage.md", "json")
+    path = StoragePath(
+        "/", {MANIFEST: FileInfo(len(shown))}, opener=lambda _: io.BytesIO(shown.encode())
+    )
+
+    missing = UploadManifest(lambda _: [])(path)
+
+    assert missing == ["saved_model.pb", "variables/variables.index"]
+
+
+@pytest.mark.parametrize(
+    ("pods", "poll_seconds", "calls", "dollars"),
+    [(1, 30, "96,000", "$0.48"), (1, 1, "2,640,000", "$13.18")],
+)
+def test_the_price_shown_of_polling_is_what_it_comes_to(pods, poll_seconds, calls, dollars):
+    polling = polling_of("gs://bucket/model")
+    hourly = pods * (3600 / poll_seconds + 3600 / polling.relist_seconds)
+    monthly = hourly * 730
+
+    row = next(line for line in PRICES if calls in line)
+    assert float(calls.replace(",", "")) == pytest.approx(monthly, rel=0.01)
+    assert dollars in row
+    assert float(dollars[1:]) == pytest.approx(monthly * 0.05 / 10_000, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +128,8 @@ def test_the_examples_use_the_public_api_alone():
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/server.md", "docs/plugins.md", "docs/tutorial.md"]
+    "page",
+    ["README.md", "docs/server.md", "docs/plugins.md", "docs/tutorial.md", "docs/storage.md"],
 )
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):

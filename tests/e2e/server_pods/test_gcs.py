@@ -214,6 +214,7 @@ def test_an_object_replaced_during_its_download_is_fetched_as_it_is_now(shop):
 
 def test_a_bucket_that_has_vanished_does_not_take_away_what_serves(shop):
     shop.delete("tables/1/table.npz")
+    shop.delete("tables/1/_SUCCESS")
 
     shop.pod.eventually(lambda: shop.source()["reason"] == "NotFound")
 
@@ -248,7 +249,7 @@ def test_an_upload_in_the_wrong_order_is_waited_for(start_shop):
 
     assert shop.row(2)["message"] == "waiting for upload: _SUCCESS (ready marker)"
     shop.put("tables/2/_SUCCESS", b"")
-    shop.pod.wait_for_versions("tables", 2)
+    shop.pod.wait_for_versions("tables", 1, 2)
 
 
 def test_a_restart_finds_its_versions_in_the_cache(shop):

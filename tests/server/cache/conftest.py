@@ -145,8 +145,10 @@ class Disks:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "cache")
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path / "cache")
+    yield place
+    place.store.heal()  # a thread that hangs would keep the process from ending
 
 
 @pytest.fixture
@@ -160,6 +162,7 @@ def make_fetches(place: Place) -> Iterator[Callable[..., Fetches]]:
         return fetches
 
     yield make
+    place.store.heal()
     for fetches in made:
         fetches.stop()
     join_fetches()

@@ -4,7 +4,7 @@ import pytest
 
 from modelserver.core.monitor import ServableStateMonitor
 from modelserver.core.servable import ServableId
-from modelserver.core.state import ManagerState, ServableState
+from modelserver.core.state import HeldBack, ManagerState, ServableState
 from modelserver.errors import DataLossError, NotFoundError, ServingError
 from modelserver.rpc.messages import (
     GetModelStatusRequest,
@@ -136,7 +136,7 @@ def test_an_unknown_model_is_not_found(ask: Ask) -> None:
 def test_a_version_that_is_held_back_says_what_it_waits_for(
     monitor: ServableStateMonitor, ask: Ask
 ) -> None:
-    monitor.report_held_back("m", {2: "waiting for upload: variables/variables.index"})
+    monitor.report_held_back("m", {2: HeldBack("waiting for upload: variables/variables.index")})
 
     answer = ask(GetModelStatusRequest(model_spec=ModelSpec(name="m")))
 
@@ -160,7 +160,7 @@ def test_a_version_between_two_tries_has_the_error_and_which_try_it_was(
 def test_a_file_name_that_is_not_utf_8_is_written_out(
     monitor: ServableStateMonitor, ask: Ask
 ) -> None:
-    monitor.report_held_back("m", {2: "waiting for upload: assets/\udcff"})
+    monitor.report_held_back("m", {2: HeldBack("waiting for upload: assets/\udcff")})
 
     answer = ask(GetModelStatusRequest(model_spec=ModelSpec(name="m")))
 

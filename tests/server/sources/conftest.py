@@ -20,13 +20,15 @@ class Polls:
     """A base path, /base, on which a test changes what each poll finds.
 
     Versions are whole until something is written to them. `away` are those that are not here yet,
-    with what they wait for. Time moves on by a second from poll to poll.
+    with what they wait for. Time moves on by `pause_seconds` from poll to poll.
     """
 
     def __init__(self) -> None:
         self.policy: ServableVersionPolicy = Latest()
         self.poll_wait_seconds = 1.0
         self.relist_seconds = 0.0
+        self.pause_seconds = 1.0
+        """From the next poll to the one after it."""
         self.always_present = True
         self.away: dict[int, HeldBack] = {}
         self.loaded: dict[int, Hashable] = {}
@@ -66,7 +68,7 @@ class Polls:
             servable, self._see(versions), self.state, versions_always_present=self.always_present
         )
         self.state = decision.state
-        self._now += 1.0
+        self._now += self.pause_seconds
         return decision
 
     def aspired(self, *versions: int) -> list[int] | None:

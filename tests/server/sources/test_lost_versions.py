@@ -44,6 +44,14 @@ def test_a_version_that_is_lost_by_one_listing_and_back_in_the_next_is_never_unl
         assert polls.poll(1, 2).aspired == before.aspired
 
 
+def test_polls_on_request_in_one_moment_count_as_one(polls):
+    polls.poll(1, 2)
+    polls.pause_seconds = 0.1
+
+    assert [polls.aspired(1) for _ in range(5)] == [[2]] * 5
+    assert polls.aspired(1) == [1]
+
+
 def test_of_two_versions_lost_by_turns_neither_is_unloaded(polls):
     polls.policy = All()
     polls.poll(1, 2)

@@ -174,9 +174,9 @@ def test_an_empty_base_path_is_warned_of_once_until_it_changes(
     scene.storage.write("/base/1/model")
     scene.watch.poll()
     scene.storage.remove("/base/1")
-    scene.watch.poll()
-    scene.watch.poll()
-    scene.watch.poll()
+    for _ in range(3):
+        scene.watch.poll()
+        scene.clock.advance(1.0)
 
     assert first == [warning]
     assert messages(caplog, logging.WARNING) == [

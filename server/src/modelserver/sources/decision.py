@@ -71,7 +71,8 @@ class Settling:
 class PollState:
     """What the next poll needs to know of the last one: the versions that stand as aspired, by
     number, the names of their directories, when (monotonic) those that keep still were last
-    listed, and what was settling. The `absent` were not found by the last poll; of the `mutated`,
+    listed, and what was settling. The `absent` have not been found since the time with them; of the
+    `mutated`,
     other content is there than is loaded.
     """
 
@@ -79,7 +80,7 @@ class PollState:
     directories: Mapping[int, str] = field(default_factory=dict)
     listed: Mapping[int, float] = field(default_factory=dict)
     settling: Mapping[int, Settling] = field(default_factory=dict)
-    absent: frozenset[int] = frozenset()
+    absent: Mapping[int, float] = field(default_factory=dict)
     mutated: frozenset[int] = frozenset()
 
 
@@ -112,8 +113,9 @@ def decide(
     `versions_always_present` False lets an empty choice through, so that everything is unloaded.
     """
     index, duplicates = index_children(snapshot.children, previous.directories)
-    absent = previous.aspired.keys() - index.keys()
-    doubtful = _doubtful(servable, absent, previous)
+    lost = previous.aspired.keys() - index.keys()
+    absent = {version: previous.absent.get(version, snapshot.now) for version in lost}
+    doubtful = _doubtful(servable, absent, snapshot.now)
     index |= {version: previous.directories[version] for version in doubtful}
     examination = _Examination(servable, snapshot, previous, index)
     chosen = select_versions(servable.version_policy, index, examination.is_complete)
@@ -124,7 +126,7 @@ def decide(
         {version: index[version] for version in plan.aspired},
         examination.listed,
         examination.settling,
-        frozenset(absent),
+        absent,
         frozenset(examination.mutated & plan.aspired.keys()),
     )
     if plan.aspired or not versions_always_present:
@@ -174,13 +176,12 @@ def _to_be_here(
     return tuple(path for path in candidates if path is not None)
 
 
-def _doubtful(servable: MonitoredServable, absent: Set[int], previous: PollState) -> frozenset[int]:
-    """Of the aspired versions that this poll has not found, those that the last one had. Where no
-    next poll is to come, there is no doubt.
+def _doubtful(servable: MonitoredServable, absent: Mapping[int, float], now: float) -> list[int]:
+    """Of the aspired versions that are `absent`, those of which one listing may be wrong: until a
+    poll about an interval after the first that missed them. Where no next poll is to come, none.
     """
-    if servable.poll_wait_seconds <= 0:
-        return frozenset()
-    return frozenset(absent - previous.absent)
+    patience = servable.poll_wait_seconds / 2
+    return [version for version, since in absent.items() if now - since < patience]
 
 
 def _doubts(servable: MonitoredServable, doubtful: Iterable[int]) -> list[str]:

@@ -120,6 +120,8 @@ class GcsStore:
         self, version_path: str, name: str, info: FileInfo, start: int, stop: int
     ) -> Generator[bytes, None, None]:
         """Yield a range of exactly the generation that was listed."""
+        if stop <= start:
+            return
         path = parse_object_uri(version_path)
         uri = f"gs://{path.bucket}/{path.prefix}{name}"
         with self._errors_of(uri, "read"):
