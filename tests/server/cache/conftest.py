@@ -92,6 +92,16 @@ class Place:
         cancellation = cancellation or Cancellation(self.clock)
         return Download(self.store, version, folder, cancellation, workers, part_bytes)
 
+    def is_kept(self, version: StoragePath) -> bool:
+        """Whether somebody keeps the version from leaving the cache."""
+        claim = VersionCache(self.cache.root).claim(address_of(version.place, version.files))
+        if claim is not None:
+            claim.release()
+        return claim is None
+
+    def is_here(self, version: StoragePath) -> bool:
+        return self.cache.has(address_of(version.place, version.files))
+
 
 class Disks:
     """File systems of their own, seen by nobody else, and gone when the test is."""

@@ -7,7 +7,7 @@ import pytest
 
 from modelserver.core.storage_path import FileInfo
 from modelserver.errors import FailedPreconditionError, ResourceExhaustedError
-from modelserver.sources.cache.version_cache import VersionCache, disk_full_told
+from modelserver.sources.cache.version_cache import VersionCache, disk_full_told, in_words
 
 MEGABYTE = 1 << 20
 
@@ -110,3 +110,18 @@ def test_a_disk_that_cannot_be_written_to_is_refused_with_what_to_do(filled: Pat
         assert cache.usage().versions == 1
 
     disks.on(act, is_read_only=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (3_200_000_000, "3.2 GB"),
+        (4_100_000_000_000, "4.1 TB"),
+        (4_100_000_000_000_000, "4100.0 TB"),
+    ],
+)
+def test_sizes_are_told_in_units_that_people_use(size: int, words: str) -> None:
+    assert in_words(size) == words

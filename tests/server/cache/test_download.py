@@ -247,11 +247,15 @@ def test_each_byte_that_comes_is_a_new_chance(place, folder: Path, download) -> 
 def test_the_error_that_ends_a_download_is_told_and_not_that_the_others_were_ended(
     place, download
 ) -> None:
-    version = place.version({"large": Generated(MEGABYTE), "refused": b"x"})
+    version = place.version({"slow": Generated(64 * KILOBYTE), "refused": b"x"})
+    place.store.fail(f"{URI}/slow", UnavailableError("503"))
     place.store.fail(f"{URI}/refused", PermissionDeniedError("not you"))
+    run = download(version, 2)
+    # While the one pauses between two tries, the other fails, and that ends both.
+    place.clock.on_wait = lambda: run._failed.wait(PATIENCE_SECONDS)
 
     with pytest.raises(PermissionDeniedError, match=r"^not you$"):
-        download(version, 8).run()
+        run.run()
 
 
 def test_after_the_first_error_nothing_more_is_read(place, download) -> None:

@@ -95,18 +95,17 @@ def test_removing_what_somebody_else_has_removed_lets_go_all_the_same(path: str)
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_who_waits_for_a_file_that_is_removed_meanwhile_gets_the_new_one(path: str) -> None:
-    """Of many who lock and remove, no two hold the same file at a time."""
-    inside: list[int] = []
-    most: list[int] = []
+def test_of_many_who_lock_and_remove_no_two_hold_it_at_a_time(path: str) -> None:
+    inside = threading.Lock()
+    overlaps: list[bool] = []
 
     def take_turns() -> None:
-        for _ in range(200):
+        for _ in range(1000):
             found = try_lock(path, alone=True)
             if found is not None:
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
+                overlaps.append(not inside.acquire(blocking=False))
+                os.stat(path)  # others have their turn meanwhile
+                inside.release()
                 found.remove()
 
     threads = [threading.Thread(target=take_turns) for _ in range(4)]
@@ -115,7 +114,7 @@ def test_who_waits_for_a_file_that_is_removed_meanwhile_gets_the_new_one(path: s
     for thread in threads:
         thread.join()
 
-    assert max(most) == 1
+    assert not any(overlaps)
 
 
 def test_the_folder_of_a_lock_must_be_there(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from modelserver.errors import FailedPreconditionError, ResourceExhaustedError
 from modelserver.sources.cache.journal import Journal
 from modelserver.sources.cache.locks import FileLock
 from modelserver.sources.cache.parts import Part
-from modelserver.sources.cache.version_cache import JOURNAL, CacheUsage, VersionCache, in_words
+from modelserver.sources.cache.version_cache import JOURNAL, CacheUsage, VersionCache
 
 PATIENCE_SECONDS = 20
 BLOCK = 4096
@@ -173,6 +173,28 @@ def test_a_version_that_is_settled_is_trusted_after_every_boot(shelf: Shelf) -> 
     assert shelf.cache.has("a")
 
 
+def test_several_may_settle_a_version_at_a_time(shelf: Shelf) -> None:
+    shelf.put("a")
+    errors: list[OSError] = []
+
+    def settle() -> None:
+        try:
+            for _ in range(20):
+                VersionCache(shelf.root).settle("a")
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=settle) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert shelf.cache.is_settled("a")
+    assert sorted(os.listdir(shelf.root / "versions" / "a")) == ["files", "manifest.json"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 50, b"[]"], ids=["empty", "zeros", "other"])
 def test_a_version_whose_manifest_was_lost_is_not_trusted(shelf: Shelf, content: bytes) -> None:
     shelf.put("a")
@@ -272,6 +294,25 @@ def test_what_is_used_stays_however_old_it_is(make_shelf: Callable[..., Shelf]) 
 
     assert shelf.addresses == {"used", "next"}
     user.release()
+
+
+def test_a_version_that_leaves_in_the_moment_in_which_it_is_asked_for_is_not_used(
+    make_shelf: Callable[..., Shelf],
+) -> None:
+    shelf = make_shelf(BLOCK)
+    shelf.put("a")
+
+    class LeavingCache(VersionCache):
+        def has(self, address: str) -> bool:
+            is_here = super().has(address)
+            if is_here:
+                shelf.put("b")
+            return is_here
+
+    assert LeavingCache(shelf.root).use("a") is None
+    claim = shelf.cache.claim("a")
+    assert claim is not None
+    claim.release()
 
 
 def test_what_is_begun_and_left_makes_way_as_anything_does(
@@ -446,18 +487,3 @@ def test_files_stay_open_for_locks_and_for_nothing_else(make_shelf: Callable[...
     user.release()
 
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1000, "1.0 kB"),
-        (3_200_000_000, "3.2 GB"),
-        (4_100_000_000_000, "4.1 TB"),
-        (4_100_000_000_000_000, "4100.0 TB"),
-    ],
-)
-def test_sizes_are_told_in_units_that_people_use(size: int, words: str) -> None:
-    assert in_words(size) == words

@@ -44,6 +44,10 @@ class Polls:
         """Let a version consist of one file with that content; without "model" it is not whole."""
         self._files[version] = {name: FileInfo(3, content)}
 
+    def add(self, version: int, name: str) -> None:
+        """Let a version have one more file."""
+        self._files[version] = {**self._files.get(version, _WHOLE), name: FileInfo(1, "")}
+
     def fail(self, version: int, error: ServingError | None) -> None:
         """Let the version's files not be listed; None ends that."""
         self._failures.pop(version, None)

@@ -134,7 +134,7 @@ def test_other_content_than_is_loaded_is_told_in_the_status(scene):
     scene.storage.arrive("/a/1")
     scene.watch(servable("a"))
     scene.ear.next_held_back("a")
-    scene.loaded[ServableId("a", 1)] = "what was there once"
+    scene.loaded[ServableId("a", 1)] = frozenset({("what was there once", 1, "")})
 
     scene.source.poll_now("a")
     scene.ear.next_held_back("a")

@@ -94,10 +94,39 @@ def test_what_has_arrived_is_emitted_beside_what_stands_while_another_is_coming(
     assert found == [[4, 2, 1], [4, 3]]
 
 
-def test_an_older_version_is_not_taken_in_the_place_of_one_that_is_coming(polls):
-    polls.away = {2: COMING}
+def test_an_older_version_that_is_here_stands_in_until_the_latest_has_come(polls):
+    polls.away = {3: COMING}
+    first = polls.poll(1, 2, 3)
+    polls.away = {}
 
-    assert polls.aspired(1, 2) is None
+    assert [data.id.version for data in first.aspired] == [2]
+    assert first.held_back == {3: COMING}
+    assert polls.aspired(1, 2, 3) == [3]
+
+
+def test_only_what_is_here_and_complete_stands_in_and_the_rest_is_not_told_of(polls):
+    polls.write(3, name="model.part")
+    polls.away = {2: COMING, 4: COMING}
+
+    decision = polls.poll(1, 2, 3, 4)
+
+    assert [data.id.version for data in decision.aspired] == [1]
+    assert decision.held_back == {4: COMING}
+
+
+def test_of_old_versions_only_a_few_are_looked_at_for_one_to_stand_in(polls):
+    polls.away = dict.fromkeys(range(2, 10), COMING)
+
+    assert polls.aspired(*range(1, 10)) is None
+    assert polls.listed == [9, 8, 7, 6]
+
+
+@pytest.mark.parametrize("policy", [Specific(frozenset({2})), Specific(frozenset({2, 3}))])
+def test_nothing_stands_in_for_versions_that_are_asked_for_by_number(polls, policy):
+    polls.policy = policy
+    polls.away = {2: COMING, 3: COMING}
+
+    assert polls.aspired(1, 2, 3) is None
 
 
 def test_what_is_overtaken_while_it_is_coming_is_waited_for_no_longer(polls):
@@ -187,9 +216,15 @@ def test_what_is_coming_comes_before_what_stands_newest_first(polls):
 
 
 def test_what_is_coming_has_to_be_here_where_nothing_stands(polls):
-    polls.away = {2: COMING}
+    polls.away = {1: COMING, 2: COMING}
 
     assert polls.wanted(1, 2) == [2]
+
+
+def test_what_stands_in_has_to_be_here_and_what_is_coming(polls):
+    polls.away = {2: COMING}
+
+    assert polls.wanted(1, 2) == [1, 2]
 
 
 def test_what_has_been_replaced_need_not_be_here(polls):

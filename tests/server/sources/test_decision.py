@@ -341,8 +341,11 @@ def test_the_revision_changes_with_the_content_and_with_nothing_else() -> None:
     assert revision_of({"a": FileInfo(1, "t")}) != base
 
 
-def test_the_revision_is_the_same_in_every_process() -> None:
-    assert revision_of(WHOLE) == "93707428a57990cc"
+def test_a_revision_contains_that_of_which_it_has_all_files_unchanged() -> None:
+    base = revision_of({"a": FileInfo(1, "t")})
+
+    assert base < revision_of({"a": FileInfo(1, "t"), "b": FileInfo(2, "t")})
+    assert not base < revision_of({"a": FileInfo(1, "u"), "b": FileInfo(2, "t")})
 
 
 def test_content_that_changed_is_emitted_under_another_revision() -> None:

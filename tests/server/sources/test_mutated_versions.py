@@ -23,6 +23,26 @@ def test_nothing_is_told_of_a_version_whose_content_is_that_which_is_loaded(poll
     assert polls.poll(1).state.mutated == frozenset()
 
 
+def test_a_file_that_comes_later_is_no_overwriting(polls):
+    before = polls.poll(1)
+    polls.load(1)
+    polls.add(1, "fingerprint.pb")
+
+    decision = polls.poll(1)
+
+    assert decision.aspired == before.aspired
+    assert decision.state.mutated == frozenset()
+
+
+def test_a_file_that_goes_is_an_overwriting(polls):
+    polls.add(1, "asset")
+    polls.poll(1)
+    polls.load(1)
+    polls.write(1)
+
+    assert polls.poll(1).state.mutated == {1}
+
+
 def test_nothing_is_told_any_more_once_the_content_is_back(polls):
     polls.poll(1)
     polls.load(1)

@@ -11,12 +11,12 @@ The rules, in order:
 3. The policy chooses among the complete versions.
 4. What is chosen and not here yet is held back until it has been fetched, and what stands stays
    until then: also where the policy unloads before it loads, nothing is given up for a download.
+   Where nothing stands, of the latest versions an older one that is here stands in.
 5. An aspired version that a listing has lost is gone when the next one has not found it either.
 6. An empty choice leaves the last list standing (unless told otherwise): a deleted folder, a volume
    that was not mounted or a typo in a policy does not take a serving model down.
 """
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
@@ -25,12 +25,13 @@ from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import FileInfo, StoragePath
 from modelserver.errors import as_serving_error
 from modelserver.sources.monitored_servable import MonitoredServable
-from modelserver.sources.versions import Specific, index_children, select_versions
+from modelserver.sources.versions import Latest, Specific, index_children, select_versions
 
 _MAX_NAMES_IN_MESSAGE = 5
 # Keeps what listing a standing version costs below a hundredth of a CPU, however large it is.
 _FILES_LISTED_PER_SECOND = 1000
 _MAX_SECONDS_UNLISTED = 30
+_MAX_STAND_INS = 3
 
 
 def _is_here(path: StoragePath) -> HeldBack | None:
@@ -63,7 +64,7 @@ class Snapshot:
 class Settling:
     """Content that may still be growing: taken for complete if it is the same at time `until`."""
 
-    revision: str
+    revision: Hashable
     until: float
 
 
@@ -140,12 +141,11 @@ def decide(
     return Decision(None, plan.held_back, tuple(warnings), state, wanted)
 
 
-def revision_of(files: Mapping[str, FileInfo]) -> str:
-    """Digest a listing: the same for the same names, sizes and tags, in any process."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, info in sorted(files.items()):
-        digest.update(f"{name}\0{info.size}\0{info.tag}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+def revision_of(files: Mapping[str, FileInfo]) -> frozenset[tuple[str, int, str]]:
+    """What a listing shows of the content: the same for the same names, sizes and tags. One that
+    has more files contains one that has less.
+    """
+    return frozenset((name, info.size, info.tag) for name, info in files.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +158,14 @@ class _Plan:
 
 
 def _plan(chosen: Sequence[int], examination: "_Examination", index: Mapping[int, str]) -> _Plan:
-    """Aspire what is chosen and here, and until all of it is, also what stands."""
+    """Aspire what is chosen and here, and until all of it is, also what stands, or an older version
+    that is here.
+    """
     coming = examination.coming(chosen)
     kept = examination.standing.keys() & index.keys() if coming else set()
     here = {*chosen, *filter(examination.is_complete, kept - {*chosen})} - coming.keys()
+    if coming and not here:
+        here = examination.stand_in(min(coming))
     aspired = {version: examination.complete[version] for version in sorted(here, reverse=True)}
     needed = {version: examination.complete[version] for version in coming} | aspired
     wanted = _to_be_here(needed, examination.mutated)
@@ -190,6 +194,10 @@ def _doubts(servable: MonitoredServable, doubtful: Iterable[int]) -> list[str]:
         f"{servable.base_path}: it is unloaded if the next poll does not find it either"
         for version in sorted(doubtful)
     ]
+
+
+def _files_of(data: ServableData[StoragePath]) -> Mapping[str, FileInfo]:
+    return {} if data.data is None else data.data.files
 
 
 class _Examination:
@@ -242,6 +250,23 @@ class _Examination:
         waiting = {version: self._awaited_of(version) for version in new}
         return {version: why for version, why in waiting.items() if why is not None}
 
+    def stand_in(self, coming: int) -> set[int]:
+        """The newest version older than `coming` that is here, for the time until that has come: a
+        server that starts anew then goes on with what its cache has. Of few it is looked whether
+        they are, since each look at a version is a listing.
+        """
+        if not isinstance(self._servable.version_policy, Latest):
+            return set()
+        older = sorted((version for version in self._index if version < coming), reverse=True)
+        reported = dict(self.held_back)
+        found = [
+            version
+            for version in older[:_MAX_STAND_INS]
+            if self.is_complete(version) and self._awaited_of(version) is None
+        ]
+        self.held_back = reported  # of those nobody has asked for
+        return set(found[:1])
+
     def _awaited_of(self, version: int) -> HeldBack | None:
         path = self.complete[version].data
         assert path is not None
@@ -270,10 +295,11 @@ class _Examination:
             return standing
         if loaded is not None or data.revision == standing.revision:
             self.listed[version] = self._snapshot.now  # what is changing is listed at the next poll
-        if loaded not in (None, data.revision):
+        if loaded is None:
+            return data
+        if isinstance(loaded, frozenset) and not loaded <= revision_of(_files_of(data)):
             self.mutated.add(version)
-            return standing
-        return data
+        return standing
 
     def _was_just_listed(
         self, version: int, standing: ServableData[StoragePath], loaded: Hashable
@@ -309,7 +335,7 @@ class _Examination:
         settling = self._settle(version, revision_of(files), wait_seconds)
         return recent if self._snapshot.now < settling.until else []
 
-    def _settle(self, version: int, revision: str, wait_seconds: float) -> Settling:
+    def _settle(self, version: int, revision: Hashable, wait_seconds: float) -> Settling:
         settling = self._previous.settling.get(version)
         if settling is None or settling.revision != revision:
             settling = Settling(revision, self._snapshot.now + wait_seconds)

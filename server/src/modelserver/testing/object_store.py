@@ -82,6 +82,7 @@ class MemoryObjectStore:
         self._lock = threading.Lock()
         self._objects: dict[str, _Object] = {}
         self._faults: list[_Fault] = []
+        self._hangs: list[Hang] = []
         self._refusals: dict[str, ServingError] = {}
         self._counts: Counter[CallKind] = Counter()
         self._generation = 0
@@ -141,6 +142,8 @@ class MemoryObjectStore:
             hang.entered.set()
             hang.release.wait()
 
+        with self._lock:
+            self._hangs.append(hang)
         self._add(path, after, happen, times)
         return hang
 
@@ -160,8 +163,11 @@ class MemoryObjectStore:
             self._objects[path].wrong[offset] = _times(times)
 
     def heal(self) -> None:
-        """End all that goes wrong, but for hangs that have somebody: those are to be released."""
+        """End all that goes wrong, and release all hangs."""
         with self._lock:
+            for hang in self._hangs:
+                hang.release.set()
+            self._hangs.clear()
             self._faults.clear()
             self._refusals.clear()
             for found in self._objects.values():

@@ -5,7 +5,6 @@ earlier try was stopped.
 import random
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -54,8 +53,10 @@ class Download:
         self._cancellation = cancellation
         self._failed = threading.Event()
         self._counting = threading.Lock()
+        self._errors: list[BaseException] = []
         self._workers = workers
         self._parts = split(version.files, part_bytes)
+        self._queue = iter(self._parts)
 
     def run(self) -> None:
         """Fetch what is missing, check everything, and leave the folder ready to be published.
@@ -105,31 +106,34 @@ class Download:
 
     def _bring_all(self, journal: Journal) -> None:
         """Fetch the parts that are not here; the first that fails ends the others."""
-        queue = iter(self._parts)
-        taking = threading.Lock()
+        # Daemons: one whose store says nothing must not keep the process from ending.
+        threads = [
+            threading.Thread(
+                target=self._work, args=[journal], name=f"download_{number}", daemon=True
+            )
+            for number in range(min(self._workers, len(self._parts)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._errors:
+            # Those that were only told to end say less than the one that failed.
+            raise min(self._errors, key=lambda error: isinstance(error, CancelledError))
 
-        def work() -> None:
-            while not self._failed.is_set():
-                with taking:
-                    part = next(queue, None)
-                if part is None:
-                    return
+    def _work(self, journal: Journal) -> None:
+        """Bring part after part, until there is none left or one has failed."""
+        try:
+            while not self._failed.is_set() and (part := self._next_part()) is not None:
                 if not self._has(part, journal):
                     journal.record(part, self._fetch(part))
+        except BaseException as error:
+            self._failed.set()
+            self._errors.append(error)
 
-        def work_or_fail() -> None:
-            try:
-                work()
-            except BaseException:
-                self._failed.set()
-                raise
-
-        with ThreadPoolExecutor(self._workers, "download") as pool:
-            done = [pool.submit(work_or_fail) for _ in range(min(self._workers, len(self._parts)))]
-        errors = [error for future in done if (error := future.exception()) is not None]
-        if errors:
-            # Those that were only told to end say less than the one that failed.
-            raise min(errors, key=lambda error: isinstance(error, CancelledError))
+    def _next_part(self) -> Part | None:
+        with self._counting:
+            return next(self._queue, None)
 
     def _fetch(self, part: Part) -> int:
         """Write one part to the disk; returns its checksum. Goes on after errors that may pass."""

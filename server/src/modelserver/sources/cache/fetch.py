@@ -68,8 +68,8 @@ class FetchProgress:
 class Fetch:
     """Brings one version here, trying for ever, and keeps it from leaving until `let_go`.
 
-    `is_here`, `run` and `bring` are for one thread, the rest for any. `version` may be exchanged
-    for another of the same address, of which the next try is then made.
+    `is_here`, `run`, `bring` and `settle` are for one thread, the rest for any. `version` may be
+    exchanged for another of the same address, of which the next try is then made.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Fetch:
     ) -> None:
         self.version = version
         self.address = address
-        self.awaited: HeldBack | None = DOWNLOADING
-        """What the version still waits for; None once it is here."""
+        self._held_back: HeldBack | None = DOWNLOADING
+        self._is_trying = False
         self._context = context
         self._cancellation = cancellation
         self._keeping = threading.Lock()
@@ -92,6 +92,16 @@ class Fetch:
         self._seconds = 0.0
         self._received_before = 0
         self._failures = 0
+
+    @property
+    def awaited(self) -> HeldBack | None:
+        """What the version still waits for; None once it is here. A failure is told until the next
+        try has got somewhere.
+        """
+        held_back, download = self._held_back, self._download
+        if held_back is not None and self._is_trying and download and download.bytes_received:
+            return DOWNLOADING
+        return held_back
 
     def is_here(self) -> bool:
         """Look whether the version is in the cache already, and keep it there if it is."""
@@ -115,7 +125,7 @@ class Fetch:
             else:
                 if is_kept:
                     tell()
-                    self._settle()
+                    self.settle()
                 return
 
     def bring(self) -> FileLock:
@@ -138,6 +148,15 @@ class Fetch:
                     self._cancellation.wait(_LOOK_SECONDS)
         return lock
 
+    def settle(self) -> None:
+        """Have a version that is here on the disk itself, unless it is. May take a while."""
+        cache = self._context.cache
+        try:
+            if not cache.is_settled(self.address):
+                cache.settle(self.address)
+        except OSError as error:
+            _log.warning("%s may be fetched again after a restart: %s", self.version.place, error)
+
     def let_go(self) -> None:
         """Bring it no more, and keep it no longer. Returns at once."""
         self._cancellation.cancel()
@@ -150,7 +169,7 @@ class Fetch:
         """Keep the version by this lock, unless it was let go of meanwhile. Whether it is kept."""
         with self._keeping:
             if not self._cancellation.is_cancelled:
-                self._lock, self.awaited = lock, None
+                self._lock, self._held_back = lock, None
                 return True
         lock.release()
         return False
@@ -176,15 +195,6 @@ class Fetch:
             failures=self._failures,
         )
 
-    def _settle(self) -> None:
-        if self._download is not None:
-            try:
-                self._context.cache.settle(self.address)
-            except OSError as error:
-                _log.warning(
-                    "%s may be fetched again after a restart: %s", self.version.place, error
-                )
-
     def _elapsed(self) -> float:
         if self._download is None:
             return 0.0
@@ -195,7 +205,7 @@ class Fetch:
             raise CancelledError(f"Fetching {self.version.place} was cancelled")
 
     def _bring_alone(self) -> bool:
-        """Have the version in the cache, unless another process is about to. Whether it is not."""
+        """Have the version in the cache; False if another process is just doing that."""
         claim = self._context.cache.claim(self.address)
         if claim is None:
             return False
@@ -214,9 +224,13 @@ class Fetch:
         self._download = download = Download(
             self._context.store, version, folder, self._cancellation
         )
-        with disk_full_told(cache.root):
-            download.run()
-            cache.publish(self.address)
+        self._is_trying = True
+        try:
+            with disk_full_told(cache.root):
+                download.run()
+                cache.publish(self.address)
+        finally:
+            self._is_trying = False
         self._seconds = max(self._context.clock.monotonic() - self._began, 1e-9)
         _log.info(
             "Fetched %s: %s received in %.1f s",
@@ -234,10 +248,10 @@ class Fetch:
         """Note a failed try; returns when (monotonic) the next one is due."""
         self._failures += 1
         seconds = retry_seconds(self._failures)
-        if self.awaited is None or str(self.awaited.error) != str(error):
+        if self._held_back is None or str(self._held_back.error) != str(error):
             _log.warning("Fetching %s failed, it is tried again: %s", self.version.place, error)
         retry_time = self._context.clock.time() + seconds
         error.__cause__ = error.__context__ = None
         failure = error.with_traceback(None)
-        self.awaited = HeldBack("the download is tried again", False, failure, retry_time)
+        self._held_back = HeldBack("the download is tried again", False, failure, retry_time)
         return self._context.clock.monotonic() + seconds

@@ -136,10 +136,10 @@ class Fetches:
 
     def _start(self, fetch: Fetch, name: str) -> None:
         """Bring the version. Who is `name` need not be told if it is here."""
+        run: Callable[[], None] = partial(fetch.run, partial(self._tell, fetch))
         if fetch.is_here():
             self._tell(fetch, but=name)
-            return
-        run = partial(fetch.run, partial(self._tell, fetch))
+            run = fetch.settle  # who fetched it may not have come to that
         threading.Thread(target=run, name=f"fetch-{fetch.address[:8]}", daemon=True).start()
 
     def _tell(self, fetch: Fetch, *, but: str | None = None) -> None:

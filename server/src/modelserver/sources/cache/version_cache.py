@@ -113,6 +113,10 @@ class VersionCache:
             self._drop(whole)
         os.rename(incoming, whole)
 
+    def is_settled(self, address: str) -> bool:
+        """Whether a whole version is on the disk itself."""
+        return "boot" not in _manifest(self.root / "versions" / address)
+
     def settle(self, address: str) -> None:
         """Have a published version on the disk itself, so that it is here also after the machine
         went down. May take as long as the disk does.
@@ -283,7 +287,7 @@ def _manifest(folder: Path) -> Mapping[str, object]:
 
 def _write_manifest(folder: Path, manifest: Mapping[str, object]) -> None:
     """Exchange what is noted of a version: readers find the one or the other."""
-    written = folder / f"{_MANIFEST}.new"
+    written = folder / f"{_MANIFEST}.{secrets.token_hex(4)}"  # others may be at the same
     written.write_text(json.dumps(manifest))
     os.replace(written, folder / _MANIFEST)
 

@@ -322,7 +322,8 @@ def _file_info(blob: storage.Blob, path: ObjectPath) -> FileInfo:
             "is (without gsutil's -z or -Z)"
         )
     crc32c = int.from_bytes(base64.b64decode(blob.crc32c), "big") if blob.crc32c else None
-    digest = blob.md5_hash or (f"crc32c:{blob.crc32c}" if blob.crc32c else "")
+    # Objects composed of others have no MD5, and a CRC alone is too little to tell contents apart.
+    digest = blob.md5_hash or ""
     return FileInfo(int(blob.size), str(blob.generation), None, digest, crc32c)
 
 
