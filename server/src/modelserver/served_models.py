@@ -5,7 +5,7 @@ configuration has them at the moment.
 import logging
 import os
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from weakref import WeakSet
@@ -74,7 +74,7 @@ class ServedModels:
             self.storage,
             (),
             report_held_back=self.manager.monitor.report_held_back,
-            loaded_revision=self._loaded_revision,
+            loaded_revision=self.manager.monitor.loaded_revision,
             servable_versions_always_present=config.servable_versions_always_present,
         )
 
@@ -174,10 +174,6 @@ class ServedModels:
             polling.jitter,
             polling.relist_seconds,
         )
-
-    def _loaded_revision(self, id: ServableId) -> Hashable:
-        state = self.manager.monitor.get_state(id)
-        return state.revision if state is not None and state.is_available else None
 
     def _platform(self, model: ModelConfig) -> Platform:
         batching = model.batching or self._config.batching

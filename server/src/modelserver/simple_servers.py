@@ -43,7 +43,10 @@ def create_single_tf_model_manager_from_base_path(base_path: str) -> AspiredVers
         relist_seconds=polling.relist_seconds,
     )
     source = StoragePathSource(
-        storage, [monitored], report_held_back=manager.monitor.report_held_back
+        storage,
+        [monitored],
+        report_held_back=manager.monitor.report_held_back,
+        loaded_revision=manager.monitor.loaded_revision,
     )
     manager.add_stop_hook(source.stop)
     manager.add_stop_hook(storage.stop)

@@ -1,5 +1,6 @@
 """How versions come that must be copied first: `Storage.fetch` and `awaited`."""
 
+import json
 from pathlib import Path
 
 from modelserver.core.state import HeldBack
@@ -9,6 +10,7 @@ from modelserver.errors import (
     PermissionDeniedError,
 )
 from modelserver.sources.cache.fetch import DOWNLOADING, retry_seconds
+from modelserver.sources.cache.version_cache import boot_id
 from modelserver.testing.object_store import Generated
 
 PATIENCE_SECONDS = 20
@@ -264,13 +266,22 @@ def test_one_that_fails_is_in_nobodys_way(place, make_fetches, told, manual_cloc
     assert fetches.awaited(failing) is not None
 
 
+def test_a_version_that_is_fetched_to_be_held_is_settled(place, make_fetches) -> None:
+    version = place.version({"model": b"content"})
+
+    make_fetches().hold(version)()
+
+    assert "boot" not in Path(version.path, "../manifest.json").read_text()
+
+
 def test_a_version_that_whoever_fetched_it_has_not_settled_is_settled_by_the_next(
     place, make_fetches, told, all_ended
 ) -> None:
     version = place.version({"model": b"content"})
     make_fetches().hold(version)()
     manifest = Path(version.path, "../manifest.json")
-    assert "boot" in manifest.read_text()
+    unsettled = {**json.loads(manifest.read_text()), "boot": boot_id()}
+    manifest.write_text(json.dumps(unsettled))
 
     make_fetches().want("m", [version], told)
     all_ended()

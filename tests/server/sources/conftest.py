@@ -30,6 +30,7 @@ class Polls:
         self.pause_seconds = 1.0
         """From the next poll to the one after it."""
         self.always_present = True
+        self.has_forerunner = False
         self.away: dict[int, HeldBack] = {}
         self.loaded: dict[int, Hashable] = {}
         """The revision that is loaded of each version that is available."""
@@ -105,6 +106,7 @@ class Polls:
             1e9 + self._now,
             lambda path: self.away.get(_version_of(path.path)),
             self.loaded.get,
+            self.has_forerunner,
         )
 
 

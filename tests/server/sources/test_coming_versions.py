@@ -154,10 +154,10 @@ def test_a_version_that_stands_is_not_asked_for_anew(polls):
     assert polls.aspired(1) == [1]
 
 
-def test_all_is_unloaded_at_a_fresh_start_where_versions_need_not_be_present(polls):
+def test_nothing_is_unloaded_for_a_download_though_versions_need_not_be_present(polls):
     polls.always_present, polls.away = False, {1: COMING}
 
-    assert polls.aspired(1) == []
+    assert polls.aspired(1) is None
 
 
 @pytest.mark.parametrize("always_present", [True, False])
@@ -251,3 +251,21 @@ def test_nothing_has_to_be_here_once_everything_is_unloaded(polls):
     polls.poll()
 
     assert polls.wanted() == []
+
+
+def test_a_repaired_version_that_is_not_loaded_is_aspired_once_it_is_here(polls):
+    before = polls.poll(1).aspired
+    polls.write(1, "repaired")
+    polls.away = {1: COMING}
+    meanwhile = polls.poll(1)
+    polls.away = {}
+
+    assert meanwhile.aspired == before
+    assert [path.files["model"].tag for path in meanwhile.wanted] == ["repaired"]
+    assert polls.poll(1).aspired[0].revision != before[0].revision
+
+
+def test_nothing_stands_in_where_versions_of_another_place_serve(polls):
+    polls.has_forerunner, polls.away = True, {2: COMING}
+
+    assert polls.aspired(1, 2) is None

@@ -179,7 +179,7 @@ def test_a_version_whose_listing_fails_is_held_back_alone() -> None:
     decision = decide(watching(All()), seeing(tree), PollState())
 
     assert aspired(decision) == [1]
-    assert decision.held_back == {2: HeldBack("/base/2; Stale file handle")}
+    assert str(decision.held_back[2].error) == "/base/2; Stale file handle"
 
 
 def test_a_long_list_of_missing_files_is_cut_short() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import StoragePath
 from modelserver.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from modelserver.sources import All, MonitoredServable
@@ -123,4 +122,4 @@ def test_a_link_that_cannot_be_followed_costs_its_version_alone(
 
     assert decision.aspired is not None
     assert [data.id.version for data in decision.aspired] == [1]
-    assert decision.held_back == {2: HeldBack(f"{tmp_path}/2; File name too long")}
+    assert str(decision.held_back[2].error) == f"{tmp_path}/2; File name too long"

@@ -13,6 +13,7 @@ from modelserver.errors import (
     FailedPreconditionError,
     NotFoundError,
     ServingError,
+    UnauthenticatedError,
     UnavailableError,
     UnimplementedError,
 )
@@ -342,11 +343,29 @@ def test_a_bug_in_the_target_is_no_missing_answer(scene: Scene) -> None:
     assert scene.watch.poll() is True
 
 
-def test_a_version_that_cannot_be_listed_is_no_missing_answer(scene: Scene) -> None:
+def test_a_version_that_cannot_be_listed_is_asked_for_again_soon(scene: Scene) -> None:
     scene.storage.write("/base/1/model")
     scene.storage.fail("/base/1", UnavailableError("/base/1; Stale file handle"))
 
+    assert scene.watch.poll() is False
+    scene.storage.fail("/base/1", None)
     assert scene.watch.poll() is True
+
+
+def test_a_download_that_fails_has_a_time_of_its_own_and_is_no_missing_answer(
+    scene: Scene,
+) -> None:
+    scene.storage.write("/base/1/model")
+    why = HeldBack("it is tried again", error=UnavailableError("cut off"), retry_time=5.0)
+    scene.storage.keep_away("/base/1", why)
+
+    assert scene.watch.poll() is True
+
+
+def test_missing_credentials_are_looked_for_again_soon(scene: Scene) -> None:
+    scene.storage.fail("/base", UnauthenticatedError("no credentials"))
+
+    assert scene.watch.poll() is False
 
 
 # What has to be fetched…

@@ -4,7 +4,7 @@ wait for a state.
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -97,6 +97,11 @@ class ServableStateMonitor:
         """The newest state of one version, None if it was never heard of or is forgotten."""
         with self._changed:
             return self._states.get(id.name, {}).get(id.version)
+
+    def loaded_revision(self, id: ServableId) -> Hashable:
+        """Which content of an available version is loaded; None where it is not available."""
+        state = self.get_state(id)
+        return state.revision if state is not None and state.is_available else None
 
     def get_version_states(self, name: str) -> dict[int, ServableState]:
         """The newest state of every version of `name`, highest version first."""
@@ -198,12 +203,13 @@ def _may_show_as_held_back(known: ServableState | None, why: HeldBack) -> bool:
         return True
     if known.manager_state is ManagerState.END:
         return known.health is None  # a failed version keeps showing its error
-    return known.is_held_back and _told(known) != why
-
-
-def _told(state: ServableState) -> HeldBack:
-    """What was said of a version that is held back."""
-    return HeldBack(state.message, state.is_coming, state.health, state.retry_time)
+    told = (known.message, known.is_coming, str(known.health), known.retry_time)
+    return known.is_held_back and told != (
+        why.message,
+        why.is_coming,
+        str(why.error),
+        why.retry_time,
+    )
 
 
 def _forget_oldest_ended(versions: dict[int, ServableState]) -> None:

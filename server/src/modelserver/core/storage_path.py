@@ -7,6 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+_MAX_NAME_LENGTH = 200
+
+
+def printable(name: str) -> str:
+    """A file's name, which may have any characters, for a message of one line."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    return text if len(text) <= _MAX_NAME_LENGTH else f"{text[: _MAX_NAME_LENGTH - 1]}…"
+
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 
 from modelserver.core.servable import ServableData, ServableId
 from modelserver.core.state import HeldBack
-from modelserver.core.storage_path import FileInfo, StoragePath
-from modelserver.errors import as_serving_error
+from modelserver.core.storage_path import FileInfo, StoragePath, printable
+from modelserver.errors import UnavailableError, as_serving_error
 from modelserver.sources.monitored_servable import MonitoredServable
 from modelserver.sources.versions import Latest, Specific, index_children, select_versions
 
@@ -49,7 +49,8 @@ class Snapshot:
     `children` are the names under the base path; `read_version` lists the files of the one so named
     and may raise. `now` is monotonic, in seconds; `wall_time` the epoch time that files' `modified`
     is compared with. `awaited` says what a version still waits for before it can be loaded;
-    `loaded_revision` which content of an available version is loaded, None where it is not.
+    `loaded_revision` which content of an available version is loaded, None where it is not. It
+    `has_forerunner` if versions from another place serve until one from here does.
     """
 
     children: Sequence[str]
@@ -58,6 +59,7 @@ class Snapshot:
     wall_time: float
     awaited: Callable[[StoragePath], HeldBack | None] = _is_here
     loaded_revision: Callable[[int], Hashable] = _is_not_known
+    has_forerunner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,7 @@ class PollState:
     """What the next poll needs to know of the last one: the versions that stand as aspired, by
     number, the names of their directories, when (monotonic) those that keep still were last
     listed, and what was settling. The `absent` have not been found since the time with them; of the
-    `mutated`,
-    other content is there than is loaded.
+    `mutated`, other content is there than is loaded.
     """
 
     aspired: Mapping[int, ServableData[StoragePath]] = field(default_factory=dict)
@@ -130,7 +131,7 @@ def decide(
         absent,
         frozenset(examination.mutated & plan.aspired.keys()),
     )
-    if plan.aspired or not versions_always_present:
+    if plan.aspired or not (chosen or versions_always_present):
         emitted = tuple(plan.aspired.values())
         return Decision(emitted, plan.held_back, tuple(warnings), state, plan.wanted)
     if previous.aspired:
@@ -142,10 +143,10 @@ def decide(
 
 
 def revision_of(files: Mapping[str, FileInfo]) -> frozenset[tuple[str, int, str]]:
-    """What a listing shows of the content: the same for the same names, sizes and tags. One that
-    has more files contains one that has less.
+    """What a listing shows of the content: the same for the same names, sizes and digests, or tags
+    where there are none. One that has more files contains one that has less.
     """
-    return frozenset((name, info.size, info.tag) for name, info in files.items())
+    return frozenset((name, info.size, info.digest or info.tag) for name, info in files.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,7 @@ def _plan(chosen: Sequence[int], examination: "_Examination", index: Mapping[int
         here = examination.stand_in(min(coming))
     aspired = {version: examination.complete[version] for version in sorted(here, reverse=True)}
     needed = {version: examination.complete[version] for version in coming} | aspired
+    needed |= {v: data for v, data in examination.renewed.items() if v in aspired}
     wanted = _to_be_here(needed, examination.mutated)
     return _Plan(aspired, {**examination.held_back, **coming}, wanted)
 
@@ -214,6 +216,8 @@ class _Examination:
         self.listed: dict[int, float] = {}
         self.held_back: dict[int, HeldBack] = {}
         self.mutated: set[int] = set()
+        self.renewed: dict[int, ServableData[StoragePath]] = {}
+        """What is to take the place of versions that stand, once it has been fetched."""
         self.settling: dict[int, Settling] = {}
         self._servable = servable
         self._snapshot = snapshot
@@ -229,6 +233,9 @@ class _Examination:
         try:
             path = self._snapshot.read_version(self._index[version])
             awaited = self._awaited(version, path)
+        except UnavailableError as error:
+            self.held_back[version] = HeldBack("it is looked at again", error=error)
+            return False
         except Exception as error:
             # A bad directory or a plug-in's bug is that version's state only.
             self.held_back[version] = HeldBack(as_serving_error(error).message or repr(error))
@@ -255,6 +262,8 @@ class _Examination:
         server that starts anew then goes on with what its cache has. Of few it is looked whether
         they are, since each look at a version is a listing.
         """
+        if self._snapshot.has_forerunner:
+            return set()
         if not isinstance(self._servable.version_policy, Latest):
             return set()
         older = sorted((version for version in self._index if version < coming), reverse=True)
@@ -296,9 +305,20 @@ class _Examination:
         if loaded is not None or data.revision == standing.revision:
             self.listed[version] = self._snapshot.now  # what is changing is listed at the next poll
         if loaded is None:
-            return data
+            return self._renewed(data, standing)
         if isinstance(loaded, frozenset) and not loaded <= revision_of(_files_of(data)):
             self.mutated.add(version)
+        return standing
+
+    def _renewed(
+        self, data: ServableData[StoragePath], standing: ServableData[StoragePath]
+    ) -> ServableData[StoragePath]:
+        """What is there now of a version that stands and is not loaded, once that is here."""
+        if data.revision == standing.revision or data.data is None:
+            return data
+        if self._snapshot.awaited(data.data) is None:
+            return data
+        self.renewed[data.id.version] = data
         return standing
 
     def _was_just_listed(
@@ -363,6 +383,6 @@ def _absences(servable: MonitoredServable, index: Mapping[int, str]) -> list[str
 
 
 def _enumerate(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MAX_NAMES_IN_MESSAGE])
+    shown = ", ".join(map(printable, names[:_MAX_NAMES_IN_MESSAGE]))
     hidden = len(names) - _MAX_NAMES_IN_MESSAGE
     return f"{shown} and {hidden} more" if hidden > 0 else shown

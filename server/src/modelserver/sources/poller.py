@@ -29,6 +29,7 @@ class PollInterval:
         regular = self.wait_seconds * (1 + self.jitter * (2 * chance - 1))
         if failures and self.wait_seconds >= 0:
             retry = min(2.0 ** min(failures - 1, 16), _MAX_RETRY_SECONDS)
+            retry *= 1 + self.jitter * (2 * chance - 1)
             return min(regular, retry) if regular > 0 else retry
         return regular if regular > 0 else None
 

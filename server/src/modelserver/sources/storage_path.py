@@ -178,8 +178,9 @@ class StoragePathSource:
 
     def _add(self, servable: MonitoredServable, context: WatchContext, *, poll_first: bool) -> None:
         """Watch `servable`, in the place of an earlier one of its name if there is one."""
-        watch = ServableWatch(servable, context)
         predecessor = self._retire(servable.name)
+        is_moved = predecessor is not None and predecessor.servable.place != servable.place
+        watch = ServableWatch(servable, context, has_forerunner=is_moved)
         if predecessor is not None and predecessor.servable.place == servable.place:
             watch.succeed(predecessor)
         elif predecessor is not None:  # what it held back is not what is waited for now

@@ -15,6 +15,7 @@ from modelserver.core.storage_path import StoragePath
 from modelserver.errors import (
     NotFoundError,
     ServingError,
+    UnauthenticatedError,
     UnavailableError,
     UnimplementedError,
     as_serving_error,
@@ -28,6 +29,10 @@ _log = logging.getLogger(__name__)
 
 HANGS_AFTER_SECONDS = 20.0
 """A poll that takes longer counts as one that gets no answer."""
+
+_RETIRE_SECONDS = 1.0
+_ASKED_AGAIN = (UnavailableError, UnauthenticatedError)
+"""What may be over soon: an outage, a key that is being mounted."""
 
 HeldBackReport: TypeAlias = Callable[[str, Mapping[int, HeldBack]], None]
 """Receives, after each poll of a servable, every version of it that is held back with the reason.
@@ -105,7 +110,9 @@ class ServableWatch:
     nothing more from this watch, even if a poll is still stuck in the storage.
     """
 
-    def __init__(self, servable: MonitoredServable, context: WatchContext) -> None:
+    def __init__(
+        self, servable: MonitoredServable, context: WatchContext, *, has_forerunner: bool = False
+    ) -> None:
         self.servable = servable
         self.state = PollState()
         self.error: ServingError | None = None
@@ -120,6 +127,7 @@ class ServableWatch:
         self._telling = threading.Lock()
         self._is_retired = False
         self._is_asked_for = False
+        self._has_forerunner = has_forerunner
         self._stop_listening: Release = nothing_to_release
 
     def poll(self) -> bool:
@@ -136,7 +144,12 @@ class ServableWatch:
             self.error = None
         self._has_polled = True
         self._poll_began = None
-        return not isinstance(self.error, UnavailableError)
+        return not (isinstance(self.error, _ASKED_AGAIN) or self._looks_in_vain())
+
+    def _looks_in_vain(self) -> bool:
+        """Whether a version could not be looked at. A download that fails has a time of its own."""
+        held_back = list(self._held_back.values())
+        return any(isinstance(w.error, _ASKED_AGAIN) and w.retry_time is None for w in held_back)
 
     @property
     def status(self) -> SourceStatus:
@@ -159,9 +172,12 @@ class ServableWatch:
         self._is_asked_for = True
 
     def retire(self) -> None:
-        """Tell the target nothing more. Waits for a call to it that is under way."""
-        with self._telling:
-            self._is_retired = True
+        """Tell the target nothing more. Waits for a call to it that is under way, but not for a
+        storage that hangs.
+        """
+        self._is_retired = True
+        if self._telling.acquire(timeout=_RETIRE_SECONDS):
+            self._telling.release()
         self._stop_listening()
 
     def succeed(self, predecessor: "ServableWatch") -> None:
@@ -183,6 +199,8 @@ class ServableWatch:
             self.servable.base_path, partial(self._context.poll_soon, name)
         )
         stop()
+        if self._is_retired:
+            self._stop_listening()
 
     def _look(self) -> Decision:
         storage = self._context.storage
@@ -199,6 +217,7 @@ class ServableWatch:
             clock.time(),
             storage.awaited,
             lambda version: self._context.loaded_revision(ServableId(self.servable.name, version)),
+            self._has_forerunner,
         )
         is_asked_for, self._is_asked_for = self._is_asked_for, False
         return decide(
@@ -229,6 +248,8 @@ class ServableWatch:
             held_back = {**self._just_let_go(decision), **decision.held_back}
             self._log_news(decision, previous)
             self._fetch(decision.wanted)
+            if self._is_retired:  # while the cache's disk was looked at
+                return
             if decision.aspired is not None:
                 self._context.target(self.servable.name, decision.aspired)
             self._context.report_held_back(self.servable.name, held_back)

@@ -42,7 +42,9 @@ def amount(num_files: int, size: int) -> str:
 
 
 def printable(line: str) -> str:
-    """The line with all that could upset a terminal, or cannot be encoded, spelled out."""
+    """The line with all that could upset a terminal, or cannot be encoded, spelled out. However
+    long it is, unlike a name in a message.
+    """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 

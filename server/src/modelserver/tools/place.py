@@ -33,8 +33,9 @@ def add_place_flags(parser: CommandLine) -> None:
     add_boolean(
         parser,
         "gcs_anonymous",
-        default=False,
-        help="read gs:// without credentials, as public buckets allow",
+        default=os.environ.get("MODELSERVER_GCS_ANONYMOUS", "").lower() in ("true", "1"),
+        help="read gs:// without credentials, as public buckets allow (default: as the variable "
+        "MODELSERVER_GCS_ANONYMOUS says)",
     )
 
 
@@ -49,7 +50,8 @@ def parse_place(parser: CommandLine, argv: Sequence[str]) -> Namespace:
 
 def make_storage(flags: Namespace, cache_directory: str = "") -> StorageRouter:
     """Make the storage that the server would have with these flags."""
-    root = Path(cache_directory) if cache_directory else default_cache_directory()
+    named = cache_directory or os.environ.get("MODELSERVER_CACHE_DIR", "")
+    root = Path(named) if named else default_cache_directory()
     return StorageRouter(VersionCache(root), partial(make_store, gcs_anonymous=flags.gcs_anonymous))
 
 

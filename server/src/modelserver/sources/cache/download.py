@@ -113,10 +113,17 @@ class Download:
             )
             for number in range(min(self._workers, len(self._parts)))
         ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        begun: list[threading.Thread] = []
+        try:
+            for thread in threads:
+                thread.start()
+                begun.append(thread)
+        except RuntimeError:  # no more threads are to be had: the next try may find some
+            self._failed.set()
+            raise
+        finally:
+            for thread in begun:
+                thread.join()
         if self._errors:
             # Those that were only told to end say less than the one that failed.
             raise min(self._errors, key=lambda error: isinstance(error, CancelledError))

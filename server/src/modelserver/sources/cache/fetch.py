@@ -163,7 +163,7 @@ class Fetch:
         with self._keeping:
             lock, self._lock = self._lock, None
         if lock is not None:
-            lock.release()
+            lock.release_used()
 
     def _keep(self, lock: FileLock) -> bool:
         """Keep the version by this lock, unless it was let go of meanwhile. Whether it is kept."""

@@ -77,7 +77,8 @@ class Fetches:
             raise as_serving_error(error) from error
         if fetch.progress.size_received:  # else it was counted when it was wanted
             self._arrivals.add_version(was_kept=False)
-        return lock.release
+            fetch.settle()
+        return lock.release_used
 
     def progress(self) -> tuple[FetchProgress, ...]:
         """How far each wanted version is."""
@@ -140,7 +141,14 @@ class Fetches:
         if fetch.is_here():
             self._tell(fetch, but=name)
             run = fetch.settle  # who fetched it may not have come to that
-        threading.Thread(target=run, name=f"fetch-{fetch.address[:8]}", daemon=True).start()
+        try:
+            threading.Thread(target=run, name=f"fetch-{fetch.address[:8]}", daemon=True).start()
+        except RuntimeError:  # no thread is to be had: the next poll asks again
+            with self._lock:
+                self._fetches.pop(fetch.address, None)
+                self._listeners.pop(fetch.address, None)
+            fetch.let_go()
+            raise
 
     def _tell(self, fetch: Fetch, *, but: str | None = None) -> None:
         if fetch.awaited is None:

@@ -27,6 +27,12 @@ class FileLock:
         """Let go of it."""
         os.close(self.descriptor)
 
+    def release_used(self) -> None:
+        """Let go of what was in use until now."""
+        with suppress(OSError):  # of a file that others have made
+            os.utime(self.descriptor)
+        self.release()
+
     def remove(self) -> None:
         """Leave no file behind, and let go of it. For who holds it alone."""
         try:

@@ -245,6 +245,8 @@ class GcsStore:
         try:
             client = storage.Client(project=None, credentials=credentials)
         except (auth_exceptions.GoogleAuthError, OSError, ValueError) as error:
+            if _is_without_answer(error):
+                raise error_without_answer(error, "gs://") from error
             raise UnauthenticatedError(
                 f"There are no usable credentials for gs:// ({error}). {HOW_TO_AUTHENTICATE}"
             ) from error
@@ -288,7 +290,7 @@ class GcsStore:
             place = bucket_of(uri) if _is_about_bucket(error) else uri
             asked = Asked(place, operation, self._principal())
             return error_of_status(int(error.code), _said(error), asked)
-        if isinstance(error, auth_exceptions.TransportError):
+        if _is_without_answer(error):
             return error_without_answer(error, uri)
         if isinstance(error, auth_exceptions.GoogleAuthError):
             return UnauthenticatedError(
@@ -349,6 +351,15 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(code, int):
         return code in (408, 429) or code >= 500
     return isinstance(error, (*_NO_ANSWER, auth_exceptions.TransportError))
+
+
+def _is_without_answer(error: BaseException | None) -> bool:
+    """Whether who hands out access tokens could not be reached, which may pass."""
+    if isinstance(error, auth_exceptions.TransportError):
+        return True
+    if getattr(error, "retryable", False):
+        return True
+    return error is not None and _is_without_answer(error.__cause__)
 
 
 def _is_about_bucket(error: Exception) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from modelserver.errors import InvalidArgumentError
+from modelserver.errors import FailedPreconditionError
 
 
 class ObjectPath(NamedTuple):
@@ -17,12 +17,12 @@ def parse_object_uri(uri: str) -> ObjectPath:
     """Take `gs://BUCKET/PATH` apart.
 
     Raises:
-        InvalidArgumentError: it names no bucket.
+        FailedPreconditionError: it names no bucket.
 
     """
     bucket, _, path = uri.partition("://")[2].partition("/")
     if not bucket:
-        raise InvalidArgumentError(f"{uri} names no bucket: write gs://BUCKET/PATH")
+        raise FailedPreconditionError(f"{uri} names no bucket: write gs://BUCKET/PATH")
     path = path.strip("/")
     return ObjectPath(bucket, f"{path}/" if path else "")
 
