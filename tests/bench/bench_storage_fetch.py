@@ -29,6 +29,7 @@ CHUNK_BYTES = 32 * 2**20  # the transfer manager's own default
 def ours(uri: str, directory: Path) -> Callable[[], None]:
     """The server's own way: listing, fetching, checking, publishing."""
     storage_ = CachedStorage(GcsStore(), VersionCache(directory))
+    storage_.list_files(uri)  # connects, and imports what that needs
 
     def fetch() -> None:
         arrived = threading.Event()
@@ -103,6 +104,7 @@ VARIANTS: dict[str, Callable[[str, Path], Callable[[], None]]] = {
 def _blobs(uri: str) -> Callable[[], list[storage.Blob]]:
     bucket, _, prefix = uri.removeprefix("gs://").partition("/")
     client = storage.Client(project=None)
+    list(client.list_blobs(bucket, prefix=f"{prefix}/"))  # connects, and imports what that needs
     return lambda: list(client.list_blobs(bucket, prefix=f"{prefix}/"))
 
 
@@ -118,6 +120,13 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_resident_bytes() -> int:
+    """The most that the process has had. Not `ru_maxrss`: that begins with what its parent had."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
 def main(argv: list[str]) -> int:
     """Fetch once."""
     variant, uri, directory = argv
@@ -127,7 +136,7 @@ def main(argv: list[str]) -> int:
     fetch()
     seconds = time.perf_counter() - begin
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    peak = used[0].ru_maxrss * 1024
+    peak = peak_resident_bytes()
     cpu = sum(u.ru_utime + u.ru_stime for u in used)
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peakAboveIdle": peak - idle}), flush=True)
     os._exit(0)  # threads that are settling what was fetched need not be waited for
