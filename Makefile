@@ -62,7 +62,7 @@ bench: setup  ## Measure the manager, the scheduler and batching; prints tables,
 bench-operator: setup  ## Measure the operator with 500 ModelServers (17 minutes); prints tables, writes out/bench-operator.json
 	$(BIN)/python tests/bench/bench_operator.py --json out/bench-operator.json
 
-bench-storage: setup  ## Measure fetching from a bucket beside the client library's ways (10 minutes); writes out/bench-storage.json
+bench-storage: setup  ## Measure fetching from a bucket beside the client library's ways (4 minutes); writes out/bench-storage.json
 	$(BIN)/python tests/bench/bench_storage.py --json out/bench-storage.json
 
 images:  ## Build the container images with docker, podman or buildah, and save them in ~/.cache/modelserver/images

@@ -199,7 +199,7 @@ def calls_a_poll(polls: int = 20) -> float:
         storage, [servable], loaded_revision=lambda id: emitted[-1][0].revision if emitted else None
     )
     source.set_aspired_versions_callback(lambda name, versions: emitted.append(versions))
-    wait_for(emitted, 1)
+    wait_for(emitted, 3)  # by then the files of the version have been listed, for five minutes
     before, polled = sum(store.counts().values()), len(emitted)
     wait_for(emitted, polled + polls)
     calls, polled = sum(store.counts().values()) - before, len(emitted) - polled
