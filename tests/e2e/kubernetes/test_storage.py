@@ -26,10 +26,10 @@ class Bucket:
         self.name = name
         self._emulator = emulator
 
-    def add_version(self, version, directory):
-        """Write a version whose table maps the key 1 to its number."""
+    def add_version(self, version, directory, value=None):
+        """Write a version whose table maps the key 1 to its number, or to another value."""
         file = directory / f"{version}.npz"
-        values = np.array([[version]], np.float32)
+        values = np.array([[version if value is None else value]], np.float32)
         np.savez(file, keys=np.array([1], np.int64), values=values)
         self._emulator.put(self.name, f"tables/{version}/table.npz", file.read_bytes())
 
@@ -123,7 +123,7 @@ def test_a_version_overwritten_in_the_bucket_is_told(serve, bucket, tmp_path):
     served = serve()
     served.wait_until_serving("tables:1")
 
-    bucket.add_version(1, tmp_path)
+    bucket.add_version(1, tmp_path, value=11)
     # Without the request it is noticed within five minutes.
     served.workspace.kubectl("annotate", f"msrv/{served.name}", "modelserver.dev/poll-now=1")
 
