@@ -104,6 +104,14 @@ def test_an_older_version_that_is_here_stands_in_until_the_latest_has_come(polls
     assert polls.aspired(1, 2, 3) == [3]
 
 
+def test_no_version_older_than_the_one_that_stands_in_is_looked_at(polls):
+    polls.away = {3: COMING}
+
+    polls.poll(1, 2, 3)
+
+    assert polls.listed == [3, 2]
+
+
 def test_only_what_is_here_and_complete_stands_in_and_the_rest_is_not_told_of(polls):
     polls.write(3, name="model.part")
     polls.away = {2: COMING, 4: COMING}

@@ -12,7 +12,8 @@ The rules, in order:
 4. What is chosen and not here yet is held back until it has been fetched, and what stands stays
    until then: also where the policy unloads before it loads, nothing is given up for a download.
    Where nothing stands, of the latest versions an older one that is here stands in.
-5. An aspired version that a listing has lost is gone when the next one has not found it either.
+5. An aspired version that a listing has lost is gone when one about an interval later has not found
+   it either.
 6. An empty choice leaves the last list standing (unless told otherwise): a deleted folder, a volume
    that was not mounted or a typo in a policy does not take a serving model down.
 """
@@ -198,10 +199,6 @@ def _doubts(servable: MonitoredServable, doubtful: Iterable[int]) -> list[str]:
     ]
 
 
-def _files_of(data: ServableData[StoragePath]) -> Mapping[str, FileInfo]:
-    return {} if data.data is None else data.data.files
-
-
 class _Examination:
     """Looks at the versions that the policy asks about, each once, and keeps what it found."""
 
@@ -262,19 +259,15 @@ class _Examination:
         server that starts anew then goes on with what its cache has. Of few it is looked whether
         they are, since each look at a version is a listing.
         """
-        if self._snapshot.has_forerunner:
-            return set()
-        if not isinstance(self._servable.version_policy, Latest):
+        is_latest = isinstance(self._servable.version_policy, Latest)
+        if self._snapshot.has_forerunner or not is_latest:
             return set()
         older = sorted((version for version in self._index if version < coming), reverse=True)
         reported = dict(self.held_back)
-        found = [
-            version
-            for version in older[:_MAX_STAND_INS]
-            if self.is_complete(version) and self._awaited_of(version) is None
-        ]
+        candidates = filter(self.is_complete, older[:_MAX_STAND_INS])
+        found = next((v for v in candidates if self._awaited_of(v) is None), None)
         self.held_back = reported  # of those nobody has asked for
-        return set(found[:1])
+        return set() if found is None else {found}
 
     def _awaited_of(self, version: int) -> HeldBack | None:
         path = self.complete[version].data
@@ -306,7 +299,8 @@ class _Examination:
             self.listed[version] = self._snapshot.now  # what is changing is listed at the next poll
         if loaded is None:
             return self._renewed(data, standing)
-        if isinstance(loaded, frozenset) and not loaded <= revision_of(_files_of(data)):
+        found = data.revision
+        if isinstance(loaded, frozenset) and isinstance(found, frozenset) and not loaded <= found:
             self.mutated.add(version)
         return standing
 

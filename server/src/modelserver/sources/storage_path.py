@@ -2,11 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from modelserver.clock import Clock, SystemClock
-from modelserver.core.servable import ServableId
 from modelserver.core.source import Target
 from modelserver.core.state import HeldBack
 from modelserver.core.storage_path import StoragePath
@@ -20,6 +19,7 @@ from modelserver.sources.watch import (
     ServableWatch,
     SourceStatus,
     WatchContext,
+    nothing_is_known,
 )
 
 _log = logging.getLogger(__name__)
@@ -27,10 +27,6 @@ _log = logging.getLogger(__name__)
 
 def _ignore_held_back(name: str, held_back: Mapping[int, HeldBack]) -> None:
     """Stand in where nobody wants to hear."""
-
-
-def _is_not_known(id: ServableId) -> Hashable:
-    """Stand in where nobody says what is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class StoragePathSource:
         servables: Iterable[MonitoredServable],
         *,
         report_held_back: HeldBackReport = _ignore_held_back,
-        loaded_revision: LoadedRevision = _is_not_known,
+        loaded_revision: LoadedRevision = nothing_is_known,
         servable_versions_always_present: bool = True,
         clock: Clock | None = None,
     ) -> None:

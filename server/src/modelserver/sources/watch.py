@@ -44,8 +44,8 @@ LoadedRevision: TypeAlias = Callable[[ServableId], Hashable]
 not available. Thread-safe and quick."""
 
 
-def _is_not_known(id: ServableId) -> Hashable:
-    """Stand in where nobody says what is loaded."""
+def nothing_is_known(id: ServableId) -> Hashable:
+    """The `LoadedRevision` of where nobody says what is loaded."""
 
 
 def _poll_later(name: str) -> None:
@@ -64,7 +64,7 @@ class WatchContext:
     target: Target[StoragePath]
     report_held_back: HeldBackReport
     versions_always_present: bool
-    loaded_revision: LoadedRevision = _is_not_known
+    loaded_revision: LoadedRevision = nothing_is_known
     poll_soon: Callable[[str], None] = _poll_later
 
 
