@@ -11,21 +11,20 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from mnist.command_line import CommandLine, run, whole_number
 from mnist.data import NUM_PIXELS
-from mnist.mnist_pb2 import MnistRequest, MnistResponse
+from mnist.layout import REQUEST_HEADER, RESPONSE_HEADER, checked
 from modelserver import simple_servers
-from modelserver.batching import BasicBatchScheduler, Batch, BatchOptions, BatchTask
+from modelserver.batching import BasicBatchScheduler, Batch, BatchOptions, DivisibleTask
 from modelserver.core import Manager, ServableRequest
 from modelserver.errors import InvalidArgumentError, NotFoundError, ServingError
 from modelserver.rpc.status import error_answer
-from modelserver.rpc.transport.base import Transport
+from modelserver.rpc.transport.base import Calls, Transport
 from modelserver.rpc.transport.grpc_aio import GrpcAioTransport
 from modelserver.saved_model import SavedModelBundle
 
@@ -35,20 +34,24 @@ _GRACE_SECONDS = 10.0
 _log = logging.getLogger(PROG)
 
 
-class Task(BatchTask):
-    """One Classify call on its way through a batch, with its image of shape (784,)."""
+class Task(DivisibleTask):
+    """Classify calls that arrived together, with their requests, on their way through batches."""
 
-    def __init__(
-        self, transport: Transport, call_id: int, image: np.ndarray, deadline: float | None
-    ) -> None:
-        super().__init__(deadline=deadline)
+    def __init__(self, transport: Transport, ids: list[int], requests: list[bytes]) -> None:
+        super().__init__(size=len(ids), unit=1)
         self._transport = transport
-        self.call_id = call_id
-        self.image = image
+        self.ids = ids
+        self.requests = requests
+
+    def take_first(self, size: int) -> "Task":
+        """Divide the calls, where they do not fit into one batch."""
+        first = Task(self._transport, self.ids[:size], self.requests[:size])
+        self.ids, self.requests, self.size = self.ids[size:], self.requests[size:], len(self.ids)
+        return first
 
     def fail(self, error: ServingError) -> None:
-        """Answer the call with `error`."""
-        self._transport.reply_many([self.call_id], [error_answer(error)])
+        """Answer the calls with `error`."""
+        self._transport.reply_many(self.ids, [error_answer(error)] * len(self.ids))
 
 
 class MnistService:
@@ -57,7 +60,6 @@ class MnistService:
     def __init__(self, manager: Manager, transport: Transport) -> None:
         self._manager = manager
         self._transport = transport
-        self._tasks = WeakValueDictionary[int, Task]()  # by call; a task goes when it is done
         # A very large queue, so that no call is refused; behind a load balancer, refuse earlier.
         self._batch_scheduler = BasicBatchScheduler(
             BatchOptions(max_batch_size=32, batch_timeout_micros=10_000, max_enqueued_batches=1000),
@@ -69,41 +71,38 @@ class MnistService:
         """Take calls until the transport has stopped, and see every task through."""
         with self._batch_scheduler:
             while (calls := self._transport.next_calls(None)) is not None:
-                for call_id in calls.cancelled:
-                    if (task := self._tasks.get(call_id)) is not None:
-                        self._batch_scheduler.cancel(task)
-                deadlines = calls.deadlines or [None] * len(calls.ids)
-                for call_id, body, deadline in zip(calls.ids, calls.bodies, deadlines, strict=True):
-                    self.classify(call_id, body, deadline)
+                self.classify(calls)
 
-    def classify(self, call_id: int, body: bytes, deadline: float | None) -> None:
-        """Queue one call. It is answered when its batch has run, or when its deadline passes."""
-        try:
-            task = Task(self._transport, call_id, _decode_image(body), deadline)
-            self._tasks[call_id] = task
-            self._batch_scheduler.schedule(task)
-        except ServingError as error:
-            self._transport.reply_many([call_id], [error_answer(error)])
+    def classify(self, calls: Calls) -> None:
+        """Queue the calls that have arrived. They are answered when their batches have run, or when
+        their deadlines pass.
+        """
+        task = Task(self._transport, [], [])
+        for call_id, body in zip(calls.ids, calls.bodies, strict=True):
+            try:
+                task.requests.append(checked(body))
+                task.ids.append(call_id)
+            except InvalidArgumentError as error:
+                self._transport.reply_many([call_id], [error_answer(error)])
+        task.size = len(task.ids)
+        if task.size:
+            self._batch_scheduler.schedule_parts(task)
 
     def do_classify_in_batch(self, batch: Batch[Task]) -> None:
         """Merge the tasks into one tensor, run the model once, and answer each call."""
-        images = np.stack([task.image for task in batch])  # (len(batch), 784)
+        ids = [call_id for task in batch for call_id in task.ids]
+        alive = self._transport.alive(ids)  # not cancelled, and within their deadlines
+        requests = list(compress((r for task in batch for r in task.requests), alive))
+        ids = list(compress(ids, alive))
+        if not ids:
+            return
+        images = np.empty((len(ids), NUM_PIXELS), np.float32)
+        self._transport.gather(images, requests, len(REQUEST_HEADER), images[0].nbytes)
         latest = ServableRequest.latest(simple_servers.SERVABLE_NAME)
         with self._manager.get_servable_handle(latest) as handle:
             bundle: SavedModelBundle = handle.servable
             scores = bundle.predict("predict_images", {"images": images}, ["scores"])["scores"]
-        answers = [MnistResponse(value=row).SerializeToString() for row in scores]
-        self._transport.reply_many([task.call_id for task in batch], answers)
-
-
-def _decode_image(body: bytes) -> np.ndarray:
-    try:
-        image = np.array(MnistRequest.FromString(body).image_data, np.float32)
-    except DecodeError as error:
-        raise InvalidArgumentError(f"expected a MnistRequest: {error}") from error
-    if len(image) != NUM_PIXELS:
-        raise InvalidArgumentError(f"expected image_data of size {NUM_PIXELS}, got {len(image)}")
-    return image
+        self._transport.reply_split(ids, np.ascontiguousarray(scores), RESPONSE_HEADER, b"")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

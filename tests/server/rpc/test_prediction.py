@@ -101,9 +101,10 @@ class Server:
     def serve(self) -> None:
         calls = self.transport.next_calls(0)
         assert calls is not None
-        with self._replies.collecting():
-            for method, method_calls in by_method(calls).items():
-                self._handlers[method](method_calls, self._replies)
+        self._replies.collect()
+        for method, method_calls in by_method(calls).items():
+            self._handlers[method](method_calls, self._replies)
+        self._replies.flush()
         self.service.cancel(calls.cancelled)
 
     def predict(self, request: PredictRequest) -> Answer:

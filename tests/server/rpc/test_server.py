@@ -75,10 +75,10 @@ def test_calls_are_split_by_method_in_their_order() -> None:
     }
 
 
-def test_calls_without_deadlines_are_split_with_none_for_each() -> None:
-    split = by_method(Calls([1], [0], [b"a"], None, []))
+def test_calls_without_deadlines_are_split_without_any() -> None:
+    split = by_method(Calls([1, 2], [0, 1], [b"a", b"b"], None, []))
 
-    assert split == {0: MethodCalls([1], [b"a"], [None])}
+    assert split == {0: MethodCalls([1], [b"a"], None), 1: MethodCalls([2], [b"b"], None)}
 
 
 def test_each_method_reaches_its_handler_across_services(serve: Serve) -> None:
@@ -96,8 +96,9 @@ def test_answers_that_a_handler_makes_at_once_leave_together() -> None:
     taken = transport.next_calls(None)
     assert taken is not None
 
-    with replies.collecting():
-        upper(by_method(taken)[0], replies)
+    replies.collect()
+    upper(by_method(taken)[0], replies)
+    replies.flush()
     transport.stop(0)
 
     assert transport.bundles == [3]

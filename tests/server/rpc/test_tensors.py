@@ -125,10 +125,10 @@ def test_the_last_value_stands_for_a_limited_number_of_others() -> None:
     )
 
 
-def test_an_outline_has_the_type_and_shape_and_no_elements_of_its_own() -> None:
-    array = outline(proto(DataType.float, (1 << 40, 3), float_val=[1]), "x")
+def test_an_outline_has_the_type_and_shape_without_looking_at_the_values() -> None:
+    claim = outline(proto(DataType.float, (1 << 40, 3), float_val=[1]), "x")
 
-    assert (array.dtype, array.shape, array.strides) == (np.float32, (1 << 40, 3), (0, 0))
+    assert (claim.dtype, claim.shape) == (np.float32, (1 << 40, 3))
 
 
 def test_an_outline_of_strings_has_their_type() -> None:

@@ -17,7 +17,7 @@ from modelserver.batching.scheduler import (
     SchedulerStats,
     SharedBatchScheduler,
 )
-from modelserver.batching.task import Batch, BatchTask
+from modelserver.batching.task import Batch, BatchTask, DivisibleTask
 
 __all__ = [
     "BasicBatchScheduler",
@@ -25,6 +25,7 @@ __all__ = [
     "BatchOptions",
     "BatchQueue",
     "BatchTask",
+    "DivisibleTask",
     "ProcessBatch",
     "ScheduledQueue",
     "SchedulerStats",

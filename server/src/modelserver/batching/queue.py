@@ -39,7 +39,8 @@ class BatchQueue(Generic[TaskT]):
             )
         self._options = options
         self._split = split if options.enable_large_batch_splitting else None
-        self._max_size = options.execution_batch_size
+        self.max_size = options.execution_batch_size
+        """The most rows in one batch."""
         self._timeout_seconds = options.batch_timeout_seconds
         # In the order in which they closed, and were opened; a dict's first key is slow to find.
         self._closed: OrderedDict[Batch[TaskT], None] = OrderedDict()
@@ -62,12 +63,20 @@ class BatchQueue(Generic[TaskT]):
 
         """
         batch = self._open.get(task.shape)
-        if batch is not None and 0 < task.size <= self._max_size - batch.size:
+        if batch is not None and 0 < task.size <= self.max_size - batch.size:
             return self._join(batch, task)
         self._check_admission(task, batch)
         for part in self._parts(task, batch):
             self._place(part, now)
         return True
+
+    def room(self, shape: Hashable, unit: int) -> int:
+        """The rows that still fit into the batch that a task of `unit` rows joins, if it is let in:
+        `unit` at least, where the limits let any batch have as many.
+        """
+        batch = self._open.get(shape)
+        left = 0 if batch is None else self.max_size - batch.size
+        return left if left >= unit else self.max_size
 
     def close(self) -> None:
         """Refuse further tasks, and hold no batch back for more."""
@@ -89,6 +98,11 @@ class BatchQueue(Generic[TaskT]):
     def next_expiry(self) -> float:
         """No task expires before this; inf = none does. May be early: that of a task that left."""
         return self._deadlines[0][0] if self._deadlines else math.inf
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a task that came now would be run at once, if somebody were free to do it."""
+        return not (self._num_tasks or self._timeout_seconds or self.is_closed)
 
     @property
     def is_empty(self) -> bool:
@@ -183,13 +197,13 @@ class BatchQueue(Generic[TaskT]):
                 f"(num_enqueued_batches={self._num_enqueued_batches}, "
                 f"max_enqueued_batches={self._options.max_enqueued_batches}, "
                 f"open_batch_size={0 if batch is None else batch.size}, "
-                f"max_execution_batch_size={self._max_size})"
+                f"max_execution_batch_size={self.max_size})"
             )
 
     def _capacity(self, batch: Batch[TaskT] | None) -> int:
-        room = 0 if batch is None else self._max_size - batch.size
+        room = 0 if batch is None else self.max_size - batch.size
         new_batches = self._options.max_enqueued_batches - self._num_enqueued_batches
-        return new_batches * self._max_size + room
+        return new_batches * self.max_size + room
 
     @property
     def _num_enqueued_batches(self) -> int:
@@ -201,14 +215,14 @@ class BatchQueue(Generic[TaskT]):
     # Which batch it joins…
 
     def _parts(self, task: TaskT, batch: Batch[TaskT] | None) -> Sequence[TaskT]:
-        room = self._max_size - (0 if batch is None else batch.size)
+        room = self.max_size - (0 if batch is None else batch.size)
         if self._split is None or task.size <= room:
             return (task,)
-        return self._split(task, room, self._max_size)
+        return self._split(task, room, self.max_size)
 
     def _place(self, task: TaskT, now: float) -> None:
         batch = self._open.get(task.shape)
-        if batch is not None and batch.size + task.size > self._max_size:
+        if batch is not None and batch.size + task.size > self.max_size:
             self._close_batch(batch)
             batch = None
         if batch is None:
@@ -220,7 +234,7 @@ class BatchQueue(Generic[TaskT]):
         self._num_tasks += 1
         if task.deadline is not None:
             heappush(self._deadlines, (task.deadline, next(self._numbers), task))
-        if batch.size < self._max_size:
+        if batch.size < self.max_size:
             return False
         self._close_batch(batch)
         return self._timeout_seconds > 0  # without a time-out it was due from its first task on

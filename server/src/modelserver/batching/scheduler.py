@@ -14,14 +14,14 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeAlias
 
 from modelserver.batching.options import BatchOptions
 from modelserver.batching.queue import BatchQueue, SplitTask
-from modelserver.batching.task import Batch, BatchTask, TaskT
+from modelserver.batching.task import Batch, BatchTask, DivisibleTask, TaskT, fill_batches
 from modelserver.clock import Clock, SystemClock
 from modelserver.errors import (
     CancelledError,
@@ -82,6 +82,18 @@ class ScheduledQueue(Generic[TaskT]):
 
         """
         self._scheduler._schedule(self, task)
+
+    def schedule_parts(self, task: DivisibleTask) -> None:
+        """Queue `task`, divided as the batches have room. What is refused is told by `fail`, and
+        nothing is raised.
+        """
+        self._scheduler._schedule_parts(self, task)
+
+    def run_at_once(self, tasks: Sequence[DivisibleTask]) -> bool:
+        """Run `tasks`, of one shape, on the calling thread, if that overtakes nobody and a batch
+        has not to wait for more. Returns False, and has done nothing, otherwise.
+        """
+        return self._scheduler._run_at_once(self, tasks)
 
     def cancel(self, task: TaskT) -> bool:
         """Withdraw `task` if it still waits, and tell it by `fail`. Returns whether it did."""
@@ -227,6 +239,23 @@ class SharedBatchScheduler:
                 self._expiry_alarm = task.deadline
                 self._expiry.notify()
 
+    def _schedule_parts(self, queue: ScheduledQueue[Any], task: DivisibleTask) -> None:
+        refused: list[DivisibleTask] = []
+        refusal: ServingError | None = None
+        with self._lock:
+            now = self.clock.monotonic()
+            may_be_due_earlier = False
+            for part in _parts(queue._batches, task):
+                try:
+                    may_be_due_earlier |= queue._batches.add(part, now)
+                except ServingError as error:
+                    refused, refusal = [part] if part is task else [part, task], error
+                    break
+            if may_be_due_earlier:
+                self._activate(queue)
+        if refusal is not None:
+            fail(refused, refusal)
+
     def _activate(self, queue: ScheduledQueue[TaskT]) -> None:
         if not queue._is_active:
             queue._is_active = True
@@ -257,7 +286,7 @@ class SharedBatchScheduler:
     def _is_drained(self, queue: ScheduledQueue[Any]) -> bool:
         return queue._batches.is_empty and queue._num_running == 0
 
-    # What workers do…
+    # What runs batches: workers, and callers of `run_at_once`…
 
     def _work_until_stopped(self) -> None:
         while self._run_next_batch():
@@ -268,17 +297,36 @@ class SharedBatchScheduler:
         if found is None:
             return False
         queue, batch = found
+        self._process(queue, batch)
+        del found, batch  # neither an idle worker nor `close` keeps the tasks' data alive
+        with self._lock:
+            queue._num_running -= 1
+            self._notify_if_drained(queue)
+        return True
+
+    def _run_at_once(self, queue: ScheduledQueue[Any], tasks: Sequence[DivisibleTask]) -> bool:
+        with self._lock:
+            if not queue._batches.is_ready:
+                return False
+            queue._num_running += 1
+        sizes = []
+        for batch in fill_batches(tasks, queue._batches.max_size):
+            sizes.append(batch.size)
+            self._process(queue, batch)
+        with self._lock:
+            for size in sizes:
+                self._batch_rows.add(size)
+                self._queue_seconds.add(0.0)
+            queue._num_running -= 1
+            self._notify_if_drained(queue)
+        return True
+
+    def _process(self, queue: ScheduledQueue[Any], batch: Batch[Any]) -> None:
         try:
             queue._process_batch(batch)
         except BaseException as error:  # a plug-in's failure is its tasks' answer
             logger.exception("Running %r failed", batch)
             fail(batch, as_serving_error(error))
-        finally:
-            del found, batch  # neither an idle worker nor `close` keeps the tasks' data alive
-            with self._lock:
-                queue._num_running -= 1
-                self._notify_if_drained(queue)
-        return True
 
     def _wait_for_batch(self) -> tuple[ScheduledQueue[Any], Batch[Any]] | None:
         with self._lock:
@@ -372,6 +420,10 @@ class BasicBatchScheduler(Generic[TaskT]):
         """Queue `task`, as `ScheduledQueue.schedule`."""
         self._queue.schedule(task)
 
+    def schedule_parts(self, task: DivisibleTask) -> None:
+        """Queue `task` in parts, as `ScheduledQueue.schedule_parts`."""
+        self._queue.schedule_parts(task)
+
     def cancel(self, task: TaskT) -> bool:
         """Withdraw `task` if it still waits, and tell it by `fail`. Returns whether it did."""
         return self._queue.cancel(task)
@@ -398,6 +450,15 @@ class BasicBatchScheduler(Generic[TaskT]):
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _parts(batches: BatchQueue[Any], task: DivisibleTask) -> Iterator[DivisibleTask]:
+    """Divide `task` into what fits into one batch after the other, as the batches are when the next
+    part is asked for. The last part is `task` itself.
+    """
+    while task.size > (room := batches.room(task.shape, task.unit)) >= task.unit:
+        yield task.take_first(room - room % task.unit)
+    yield task
 
 
 def fail(tasks: Iterable[BatchTask], error: ServingError) -> None:

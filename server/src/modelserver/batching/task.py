@@ -1,8 +1,8 @@
 """BatchTask, a piece of work that may share a run with others, and Batch, the run they share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, Generic, Self, TypeVar
 
 from modelserver.errors import InternalError, ServingError
 
@@ -35,6 +35,27 @@ class BatchTask(ABC):
         `DeadlineExceededError`: its deadline passed while it waited. `CancelledError`: it was
         cancelled. Anything else: the function that runs batches raised it; only then may the task
         have had an answer already, which stands.
+        """
+
+
+class DivisibleTask(BatchTask):
+    """Work that came together and need not be run together: parts of `unit` rows each.
+
+    What comes in many small equal pieces is queued, batched and answered at the price of one task.
+    `fail` answers what is left of it.
+    """
+
+    __slots__ = ("unit",)
+
+    def __init__(self, size: int, unit: int, shape: Hashable = None) -> None:
+        super().__init__(size, shape=shape)
+        self.unit = unit
+        """The rows of a part. `size` is a multiple of it."""
+
+    @abstractmethod
+    def take_first(self, size: int) -> Self:
+        """Cut off the first `size` rows, a multiple of `unit` and fewer than all, as a task of
+        their own. Called with a lock held: must be quick.
         """
 
 
@@ -99,3 +120,24 @@ class Batch(Generic[TaskT]):
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"
         return f"<Batch {state}: {len(self)} tasks, size {self.size}>"
+
+
+def fill_batches(tasks: Sequence[DivisibleTask], max_size: int) -> Iterator[Batch[DivisibleTask]]:
+    """Closed batches of `tasks`, of one shape, in their order, divided where a batch is full. No
+    part may be larger than `max_size`.
+    """
+    batch: Batch[DivisibleTask] = Batch()
+    for task in tasks:
+        while task.size > (room := max_size - batch.size):
+            if room >= task.unit:
+                batch.add(task.take_first(room - room % task.unit))
+            yield _ready(batch)
+            batch = Batch()
+        batch.add(task)
+    yield _ready(batch)
+
+
+def _ready(batch: Batch[TaskT]) -> Batch[TaskT]:
+    batch.close()
+    batch.release()
+    return batch

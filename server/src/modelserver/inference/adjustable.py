@@ -1,11 +1,12 @@
 """AdjustablePredictor: an AsyncPredictor whose batching can be changed while it serves."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from modelserver.inference.batching_options import BatchingOptions
 from modelserver.inference.loader import ClosableAsyncPredictor
 from modelserver.inference.predictor import Completion, Prediction
+from modelserver.inference.request_list import RequestList
 from modelserver.inference.signature import Signature
 
 
@@ -45,6 +46,10 @@ class AdjustablePredictor:
     def submit(self, prediction: Prediction, done: Completion) -> Callable[[], bool]:
         """Queue the request, as `AsyncPredictor.submit`."""
         return self._current.submit(prediction, done)
+
+    def submit_lists(self, lists: Sequence[RequestList]) -> bool:
+        """Run or queue them, as `AsyncPredictor.submit_lists`."""
+        return self._current.submit_lists(lists)
 
     def close(self) -> None:
         """Refuse further requests, and return when nothing runs any more."""

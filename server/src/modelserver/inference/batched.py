@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 
@@ -32,11 +33,23 @@ from modelserver.inference.merge import (
     slice_rows,
     split_outputs,
 )
-from modelserver.inference.predictor import Completion, Prediction, Predictor
+from modelserver.inference.predictor import Completion, Prediction, Predictor, Tensors
+from modelserver.inference.request_list import (
+    RequestList,
+    RequestListTask,
+    merge_lists,
+)
 from modelserver.inference.request_task import JoinedAnswer, RequestTask
+from modelserver.inference.run_time import RunTime
 from modelserver.inference.signature import Signature
 
 logger = logging.getLogger(__name__)
+
+LIGHT_SECONDS = 400e-6
+"""Batches that take less are run by the thread that brings them: handing them to another costs some
+50 µs, and the interpreter lets one of the two work at a time anyway."""
+
+Task: TypeAlias = RequestTask | RequestListTask
 
 
 class BatchedPredictor:
@@ -79,6 +92,15 @@ class BatchedPredictor:
         except Exception as error:
             done(as_serving_error(error))
             return _cannot_cancel
+
+    def submit_lists(self, lists: Sequence[RequestList]) -> bool:
+        """Run or queue them, as `AsyncPredictor.submit_lists`."""
+        try:
+            return self._batcher(lists[0].form.signature).submit_lists(lists)
+        except ServingError as error:
+            for requests in lists:
+                requests.answer(range(len(requests)), error)
+            return True
 
     def close(self) -> None:
         """Refuse further requests, answer those that wait, and return when nothing runs any more.
@@ -123,9 +145,10 @@ class _SignatureBatcher:
         limits = options.for_rows() if self._is_batchable else options.for_single_requests()
         self._max_rows = limits.execution_batch_size
         self._allowed_sizes = options.execution_batch_sizes
-        self._queue: ScheduledQueue[RequestTask] = scheduler.add_queue(
-            limits, self._run, self._split
-        )
+        self._takes_lists = self._is_batchable and not options.pad_variable_length_inputs
+        self._output_names = list(signature.outputs)
+        self._run_time = RunTime()
+        self._queue: ScheduledQueue[Task] = scheduler.add_queue(limits, self._run, self._split)
 
     # Coming in…
 
@@ -135,6 +158,17 @@ class _SignatureBatcher:
         task = self._task(prediction, done)
         self._queue.schedule(task)
         return partial(self._cancel, task)
+
+    def submit_lists(self, lists: Sequence[RequestList]) -> bool:
+        """Run or queue lists of one batch shape; False where requests must come one by one."""
+        if not self._takes_lists or any(r.form.num_rows > self._max_rows for r in lists):
+            return False
+        tasks = [RequestListTask(requests, range(len(requests))) for requests in lists]
+        is_light = self._run_time.is_below(LIGHT_SECONDS)
+        if not (is_light and self._queue.run_at_once(tasks)):
+            for task in tasks:
+                self._queue.schedule_parts(task)
+        return True
 
     def close(self) -> None:
         """Run what waits, and return when nothing runs any more."""
@@ -148,10 +182,14 @@ class _SignatureBatcher:
         shape = non_batch_shape(self._signature, prediction.inputs, is_padded=is_padded)
         return RequestTask(prediction, done, num_rows, shape)
 
-    def _split(self, task: RequestTask, first_size: int, max_size: int) -> Sequence[RequestTask]:
-        """Keep whole what may be padded: parts padded to different lengths could not be joined."""
+    def _split(self, task: Task, first_size: int, max_size: int) -> Sequence[Task]:
+        """Keep whole what may be padded: parts padded to different lengths could not be joined. A
+        list of requests has been divided already.
+        """
         is_padded = self._options.pad_variable_length_inputs and task.size <= max_size
-        return [task] if is_padded else split(task, first_size, max_size)
+        if is_padded or isinstance(task, RequestListTask):
+            return [task]
+        return split(task, first_size, max_size)
 
     def _cancel(self, task: RequestTask) -> bool:
         # Parts are run in their order: while the first one waits, they all do.
@@ -164,30 +202,26 @@ class _SignatureBatcher:
 
     # Running…
 
-    def _run(self, batch: Batch[RequestTask]) -> None:
-        tasks = list(batch)
-        num_rows = round_up(batch.size, self._allowed_sizes)
-        if not self._is_batchable or (len(tasks) == 1 and num_rows == batch.size):
+    def _run(self, batch: Batch[Task]) -> None:
+        tasks = [task for task in batch if task.is_wanted()]
+        num_wanted = sum(task.size for task in tasks)
+        num_rows = round_up(num_wanted, self._allowed_sizes)
+        is_alone = len(tasks) == 1 and isinstance(tasks[0], RequestTask)
+        if not self._is_batchable or (is_alone and num_rows == num_wanted):
             self._run_each(tasks)
-        else:
+        elif tasks:
             self._run_merged(tasks, num_rows)
 
-    def _run_merged(self, tasks: Sequence[RequestTask], num_rows: int) -> None:
+    def _run_merged(self, tasks: Sequence[Task], num_rows: int) -> None:
         try:
-            inputs = merge_inputs(
-                [task.prediction.inputs for task in tasks],
-                num_rows,
-                pads=self._options.pad_variable_length_inputs,
-            )
+            inputs = self._merge(tasks, num_rows)
         except ServingError as error:
             self._warn_of_failed_merge(error)
             self._run_each(tasks)
             return
         try:
-            outputs = self._predictor.predict(
-                self._signature.name, inputs, list(self._signature.outputs)
-            )
-            names = [task.prediction.output_names for task in tasks]
+            outputs = self._predict(inputs, self._output_names)
+            names = [task.output_names for task in tasks]
             answers = split_outputs(outputs, names, [task.size for task in tasks], num_rows)
         except BaseException as error:  # a plug-in's failure is its requests' answer
             self._recover(tasks, as_serving_error(error))
@@ -195,29 +229,42 @@ class _SignatureBatcher:
         for task, answer in zip(tasks, answers, strict=True):
             task.answer(answer)
 
-    def _recover(self, tasks: Sequence[RequestTask], error: ServingError) -> None:
+    def _merge(self, tasks: Sequence[Task], num_rows: int) -> Tensors:
+        lists = [task for task in tasks if isinstance(task, RequestListTask)]
+        if len(lists) == len(tasks):
+            return merge_lists(lists, num_rows)
+        return merge_inputs(
+            [task.inputs for task in tasks], num_rows, pads=self._options.pad_variable_length_inputs
+        )
+
+    def _predict(self, inputs: Tensors, names: Sequence[str]) -> dict[str, np.ndarray]:
+        begin = self._clock.monotonic()
+        outputs = self._predictor.predict(self._signature.name, inputs, names)
+        self._run_time.add(self._clock.monotonic() - begin)
+        return outputs
+
+    def _recover(self, tasks: Sequence[Task], error: ServingError) -> None:
         """Keep what failed in a shared run from the requests that it is not the fault of."""
-        if self._signature.is_stateless:
+        is_shared = len(tasks) > 1 or tasks[0].has_several_requests
+        if self._signature.is_stateless and is_shared:
             self._warn_of_failed_merge(error)
             self._run_each(tasks)
         else:  # some of the effects may have happened: they must not happen twice
             for task in tasks:
                 task.fail(error)
 
-    def _run_each(self, tasks: Iterable[RequestTask]) -> None:
+    def _run_each(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
-            task.answer(self._run_alone(task))
+            for request in task.each():
+                request.answer(self._run_alone(request))
 
-    def _run_alone(self, task: RequestTask) -> dict[str, np.ndarray] | ServingError:
+    def _run_alone(self, task: Task) -> dict[str, np.ndarray] | ServingError:
         if task.deadline is not None and task.deadline <= self._clock.monotonic():
             return DeadlineExceededError("Run() timeout exceeded while waiting in batching queue")
-        prediction = task.prediction
         # The same outputs as a merged run, so that the model has one set of them to prepare for.
-        names = list(self._signature.outputs) if self._is_batchable else prediction.output_names
+        names = self._output_names if self._is_batchable else task.output_names
         try:
-            return task.choose(
-                self._predictor.predict(self._signature.name, prediction.inputs, names)
-            )
+            return task.choose(self._predict(task.inputs, names))
         except BaseException as error:
             return as_serving_error(error)
 

@@ -6,6 +6,7 @@ texts of the errors are TensorFlow Serving's where it has one.
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -20,8 +21,20 @@ MAX_PADDED_RANK = 6
 # One request…
 
 
-def check_inputs(signature: Signature, inputs: Tensors) -> None:
-    """Check every array against its spec, so that a wrong request fails alone, before it joins
+class Typed(Protocol):
+    """An array, or what is known of one before it is made."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The type of its elements."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions."""
+
+
+def check_inputs(signature: Signature, inputs: Mapping[str, Typed]) -> None:
+    """Check every input against its spec, so that a wrong request fails alone, before it joins
     others. Raises `InvalidArgumentError`.
     """
     for alias, array in inputs.items():
@@ -78,10 +91,10 @@ def slice_rows(tensors: Tensors, start: int, stop: int) -> dict[str, np.ndarray]
     return {alias: array[start:stop] for alias, array in tensors.items()}
 
 
-def _has_shape(array: np.ndarray, spec: TensorSpec) -> bool:
-    if spec.shape is None:
+def _has_shape(array: Typed, spec: TensorSpec) -> bool:
+    if spec.shape is None or array.shape == spec.shape:
         return True
-    return array.ndim == len(spec.shape) and all(
+    return len(array.shape) == len(spec.shape) and all(
         expected is None or expected == actual
         for expected, actual in zip(spec.shape, array.shape, strict=True)
     )
@@ -92,7 +105,7 @@ def _shape_text(shape: Sequence[int | None] | None) -> str:
     return f"[{','.join('?' if size is None else str(size) for size in shape or ())}]"
 
 
-def _check_omissions(signature: Signature, inputs: Tensors) -> None:
+def _check_omissions(signature: Signature, inputs: Mapping[str, Typed]) -> None:
     defaults = signature.defaults or {}
     missing = [a for a in signature.inputs if a not in inputs and a not in defaults]
     if missing:
@@ -108,6 +121,8 @@ def round_up(num_rows: int, allowed_batch_sizes: Sequence[int]) -> int:
     """The smallest allowed size that holds `num_rows`; `num_rows` where none is allowed or holds
     it. The sizes are in increasing order.
     """
+    if not allowed_batch_sizes:
+        return num_rows
     return next((size for size in allowed_batch_sizes if size >= num_rows), num_rows)
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 from modelserver.errors import ServingError
 from modelserver.inference.signature import Signature
+
+if TYPE_CHECKING:
+    from modelserver.inference.request_list import RequestList
 
 Tensors: TypeAlias = Mapping[str, np.ndarray]
 """Arrays by alias. Strings are object arrays of `bytes`."""
@@ -73,4 +76,13 @@ class AsyncPredictor(Protocol):
         passed, all reach `done`. Returns `cancel`: calling it withdraws the request if it still
         waits, in which case `done` gets a `CancelledError` and it returns True; once the run has
         begun it returns False and the answer comes as usual.
+        """
+
+    def submit_lists(self, lists: "Sequence[RequestList]") -> bool:
+        """Take several lists of requests, to one signature and of one `batch_shape`.
+
+        What takes less to run than to hand over is run before this returns, on the calling thread;
+        the rest is queued and gets its answers later. Returns False, and has not taken them, where
+        such requests must be submitted one by one. Never raises, and a refusal is an answer, as for
+        `submit`.
         """

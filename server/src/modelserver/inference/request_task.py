@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 
@@ -32,9 +32,32 @@ class RequestTask(BatchTask):
         """What stands for it in the queue, in order, where it was split."""
         self._done: Completion | None = done
 
+    @property
+    def output_names(self) -> Sequence[str]:
+        """The outputs wanted, in the order of the answer."""
+        return self.prediction.output_names
+
+    @property
+    def inputs(self) -> Tensors:
+        """The request's arrays."""
+        return self.prediction.inputs
+
+    def is_wanted(self) -> bool:
+        """Whether it still wants an answer: it leaves the queue when it does not."""
+        return True
+
+    @property
+    def has_several_requests(self) -> bool:
+        """No."""
+        return False
+
+    def each(self) -> Iterator["RequestTask"]:
+        """Itself: it is one request."""
+        yield self
+
     def choose(self, outputs: Tensors) -> dict[str, np.ndarray]:
         """Those of `outputs` that were asked for, in that order."""
-        return {name: outputs[name] for name in self.prediction.output_names}
+        return {name: outputs[name] for name in self.output_names}
 
     def answer(self, result: dict[str, np.ndarray] | ServingError) -> None:
         """Give `result` to whoever waits for it. Never raises."""

@@ -1,14 +1,12 @@
 """From PredictRequest to Prediction: TensorFlow Serving's checks, in its order and words."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-
-import numpy as np
+from collections.abc import Collection, Iterable, Mapping
 
 from modelserver.errors import FailedPreconditionError, InvalidArgumentError
 from modelserver.inference.merge import check_inputs
 from modelserver.inference.predictor import Prediction
 from modelserver.inference.signature import DEFAULT_SIGNATURE, Signature
-from modelserver.rpc.messages import PredictRequest, TensorProto
+from modelserver.rpc.messages import PredictRequest
 from modelserver.rpc.tensors import decode, outline
 
 
@@ -27,9 +25,10 @@ def to_prediction(
     signature = _find_signature(signatures, request.model_spec.signature_name)
     _check_number_of_inputs(signature, request.inputs)
     _check_names_of_inputs(signature, request.inputs)
-    # Before any value is looked at: a few bytes may claim to be very many values.
-    check_inputs(signature, _each(outline, request.inputs))
-    inputs = _each(decode, request.inputs)
+    protos = dict(request.inputs)
+    outlines = {alias: outline(proto, alias) for alias, proto in protos.items()}
+    check_inputs(signature, outlines)
+    inputs = {alias: decode(proto, alias, outlines[alias]) for alias, proto in protos.items()}
     return Prediction(signature, inputs, _wanted_outputs(signature, request), deadline)
 
 
@@ -69,12 +68,6 @@ def _check_names_of_inputs(signature: Signature, sent: Collection[str]) -> None:
             f"Inputs contains invalid name. Used request inputs: {_list(used)}, "
             f"request input: {_list(sent)}"
         )
-
-
-def _each(
-    read: Callable[[TensorProto, str], np.ndarray], protos: Mapping[str, TensorProto]
-) -> dict[str, np.ndarray]:
-    return {alias: read(proto, alias) for alias, proto in protos.items()}
 
 
 def _wanted_outputs(signature: Signature, request: PredictRequest) -> list[str]:

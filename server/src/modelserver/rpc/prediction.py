@@ -1,7 +1,7 @@
 """PredictionService: `tensorflow.serving.PredictionService` over raw bytes."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from modelserver.core.handle import ServableHandle
 from modelserver.core.manager import Manager
+from modelserver.core.servable import ServableRequest
 from modelserver.errors import (
     InvalidArgumentError,
     ServingError,
@@ -16,12 +17,11 @@ from modelserver.errors import (
     as_serving_error,
 )
 from modelserver.inference.predictor import AsyncPredictor, Prediction
+from modelserver.rpc.answers import serialize
 from modelserver.rpc.messages import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
-    ModelSpec,
     PredictRequest,
-    PredictResponse,
 )
 from modelserver.rpc.model_spec import (
     effective_model_spec,
@@ -29,12 +29,13 @@ from modelserver.rpc.model_spec import (
     required_model_spec,
     servable_request,
 )
+from modelserver.rpc.predict_list import PredictCalls, PredictList
 from modelserver.rpc.predict_request import to_prediction
+from modelserver.rpc.predict_template import PredictTemplate, PredictTemplates, make_template
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.service import Handler, MethodCalls, answer_each
 from modelserver.rpc.signature_def import signature_def_map
 from modelserver.rpc.status import error_answer
-from modelserver.rpc.tensors import encode
 from modelserver.rpc.transport.base import Answer
 
 _logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class PredictionService:
         self._manager = manager
         self._encodes_as_content = encodes_as_content
         self._waiting: dict[int, _PredictCall] = {}
+        self._templates = PredictTemplates()
 
     @property
     def methods(self) -> Mapping[str, Handler]:
@@ -77,21 +79,99 @@ class PredictionService:
                 _cancel(call)
 
     def _predict_each(self, calls: MethodCalls, replies: Replies) -> None:
-        for id, body, deadline in zip(*calls, strict=True):
-            try:
-                self._predict(id, body, deadline, replies)
-            except Exception as error:  # each call has its own answer
-                replies.send(id, error_answer(error))
+        """Submit what no template fits one by one, and the rest as lists: those may be run here."""
+        known, unknown = self._templates.sort(calls.bodies)
+        parsed: dict[PredictTemplate, tuple[list[int], list[bytes]]] = {}
+        for place in unknown:
+            self._recognise(calls, place, replies, parsed)
+        together: dict[Hashable, list[PredictList]] = {}
+        for template, places in known.items():
+            self._claim_list(together, PredictCalls(template, calls.of(places)), replies)
+        for template, (places, contents) in parsed.items():
+            self._claim_list(together, PredictCalls(template, calls.of(places), contents), replies)
+        for lists in together.values():
+            if not lists[0].predictor.submit_lists(lists):
+                self._submit_singly(lists)
 
-    def _predict(self, id: int, body: bytes, deadline: float | None, replies: Replies) -> None:
-        request = parse(PredictRequest, body)
-        handle = self._claim(required_model_spec(request))
+    def _recognise(
+        self,
+        calls: MethodCalls,
+        place: int,
+        replies: Replies,
+        parsed: dict[PredictTemplate, tuple[list[int], list[bytes]]],
+    ) -> None:
+        """Parse a request, and put it into `parsed` or, where it is like none before, submit it."""
         try:
-            prediction = to_prediction(request, handle.servable.signatures, deadline)
+            request = parse(PredictRequest, calls.bodies[place])
+            found = self._templates.find(request)
+            if found is None:
+                self._predict(calls, place, request, replies)
+                return
+        except Exception as error:  # each call has its own answer
+            replies.send(calls.ids[place], error_answer(error))
+            return
+        template, content = found
+        places, contents = parsed.setdefault(template, ([], []))
+        places.append(place)
+        contents.append(content)
+
+    def _claim_list(
+        self, together: dict[Hashable, list[PredictList]], calls: PredictCalls, replies: Replies
+    ) -> None:
+        """Add calls that a template fits, and the version that they mean, to those that may share
+        its runs; or answer or submit them.
+        """
+        template = calls.template
+        try:
+            handle = self._manager.get_servable_handle(template.request)
+        except ServingError as error:
+            ids = calls.calls.ids
+            replies.send_many(ids, [error_answer(error)] * len(ids))
+            return
+        requests = PredictList(calls, cast(ServableHandle[AsyncPredictor], handle), replies)
+        if handle.servable is template.predictor():
+            together.setdefault(template.batch_key, []).append(requests)
+        else:  # what it was made for is served no more
+            self._templates.forget(template)
+            self._submit_singly([requests])
+
+    def _submit_singly(self, lists: Iterable[PredictList]) -> None:
+        for requests in lists:
+            requests.release()
+            for place in range(len(requests)):
+                self._predict_one(requests.calls.calls, place, requests.replies)
+
+    def _predict_one(self, calls: MethodCalls, place: int, replies: Replies) -> None:
+        try:
+            self._predict(calls, place, parse(PredictRequest, calls.bodies[place]), replies)
+        except Exception as error:  # each call has its own answer
+            replies.send(calls.ids[place], error_answer(error))
+
+    def _predict(
+        self, calls: MethodCalls, place: int, request: PredictRequest, replies: Replies
+    ) -> None:
+        handle = self._claim(servable_request(required_model_spec(request)))
+        try:
+            prediction = to_prediction(request, handle.servable.signatures, calls.deadline(place))
+            self._learn(calls.bodies[place], request, prediction, handle)
         except BaseException:
             handle.release()
             raise
-        self._submit(_PredictCall(id, handle, prediction), replies)
+        self._submit(_PredictCall(calls.ids[place], handle, prediction), replies)
+
+    def _learn(
+        self,
+        body: bytes,
+        request: PredictRequest,
+        prediction: Prediction,
+        handle: ServableHandle[AsyncPredictor],
+    ) -> None:
+        if self._templates.find(request) is not None:
+            return
+        as_content = self._encodes_as_content
+        template = make_template(body, request, prediction, handle, as_content=as_content)
+        if template is not None:
+            self._templates.add(body, request, template)
 
     def _submit(self, call: "_PredictCall", replies: Replies) -> None:
         def done(result: dict[str, np.ndarray] | ServingError) -> None:
@@ -104,8 +184,8 @@ class PredictionService:
         except Exception as error:  # against its contract: the handle must come back all the same
             done(as_serving_error(error))
 
-    def _claim(self, spec: ModelSpec) -> ServableHandle[AsyncPredictor]:
-        handle = self._manager.get_servable_handle(servable_request(spec))
+    def _claim(self, wanted: ServableRequest) -> ServableHandle[AsyncPredictor]:
+        handle = self._manager.get_servable_handle(wanted)
         if not hasattr(handle.servable, "submit"):
             handle.release()
             raise InvalidArgumentError("Servable type doesn't match the asked for type.")
@@ -115,7 +195,7 @@ class PredictionService:
         request = parse(GetModelMetadataRequest, body)
         spec = required_model_spec(request)
         _check_metadata_fields(request.metadata_field)
-        with self._claim(spec) as handle:
+        with self._claim(servable_request(spec)) as handle:
             signatures = signature_def_map(handle.servable.signatures.values())
             response = GetModelMetadataResponse(model_spec=effective_model_spec(handle.id))
         response.metadata[SIGNATURE_DEF].Pack(signatures)
@@ -155,9 +235,8 @@ class _PredictCall:
                 return error_answer(error)
 
     def _encode(self, outputs: Mapping[str, np.ndarray], *, as_content: bool) -> bytes:
-        tensors = {alias: encode(array, as_content=as_content) for alias, array in outputs.items()}
-        model_spec = effective_model_spec(self._handle.id, self._prediction.signature.name)
-        return PredictResponse(outputs=tensors, model_spec=model_spec).SerializeToString()
+        signature_name = self._prediction.signature.name
+        return serialize(self._handle.id, signature_name, outputs, as_content=as_content)
 
 
 def _cancel(call: _PredictCall) -> None:

@@ -1,8 +1,9 @@
 """Replies: where answers go on their way to the transport."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+
+import numpy as np
 
 from modelserver.rpc.transport.base import Answer, Transport
 
@@ -10,33 +11,42 @@ from modelserver.rpc.transport.base import Answer, Transport
 class Replies:
     """Sends answers, together where they are made together. Thread-safe.
 
-    While the serve thread is `collecting`, its own answers wait for the end of that and leave in
-    one piece. Answers of other threads leave at once; it is for the transport to bundle those.
+    From `collect` to `flush` the single answers of a thread wait, to leave in one piece. All else
+    leaves at once; it is for the transport to bundle that.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._collecting_thread: int | None = None
-        self._ids: list[int] = []
-        self._answers: list[Answer] = []
+        self._collected: dict[int, tuple[list[int], list[Answer]]] = {}  # by thread
+        self.gather = transport.gather
+        self.alive = transport.alive
 
     def send(self, id: int, answer: Answer) -> None:
         """Answer one call. A second answer, or one that comes too late, is dropped."""
-        if threading.get_ident() == self._collecting_thread:
-            self._ids.append(id)
-            self._answers.append(answer)
-        else:
+        collected = self._collected.get(threading.get_ident())
+        if collected is None:
             self._transport.reply_many([id], [answer])
+        else:
+            ids, answers = collected
+            ids.append(id)
+            answers.append(answer)
 
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Hold back the calling thread's answers until the block ends. One thread only."""
-        self._collecting_thread = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._collecting_thread = None
-            ids, self._ids = self._ids, []
-            answers, self._answers = self._answers, []
-            if ids:
-                self._transport.reply_many(ids, answers)
+    def send_many(self, ids: Sequence[int], answers: Sequence[Answer]) -> None:
+        """Answer several calls, each with its own."""
+        self._transport.reply_many(ids, answers)
+
+    def send_split(
+        self, ids: Sequence[int], rows: np.ndarray, prefix: bytes, suffix: bytes
+    ) -> None:
+        """Answer calls with equal pieces of `rows`, each between `prefix` and `suffix`."""
+        self._transport.reply_split(ids, rows, prefix, suffix)
+
+    def collect(self) -> None:
+        """Hold back the calling thread's single answers, until it calls `flush`."""
+        self._collected[threading.get_ident()] = [], []
+
+    def flush(self) -> None:
+        """Send what has been held back, and hold back no more."""
+        ids, answers = self._collected.pop(threading.get_ident())
+        if ids:
+            self._transport.reply_many(ids, answers)

@@ -1,15 +1,20 @@
-"""RpcServer: one thread that takes calls off a transport and gives them to services."""
+"""RpcServer: takes calls off a transport and gives them to services."""
 
 import logging
 import threading
 from collections.abc import Sequence
 
+from modelserver.clock import SystemClock
 from modelserver.rpc.replies import Replies
+from modelserver.rpc.serve_turn import ServeTurn
 from modelserver.rpc.service import Handler, MethodCalls, Service
 from modelserver.rpc.status import error_answer
 from modelserver.rpc.transport.base import Calls, Transport
 
 _logger = logging.getLogger(__name__)
+
+_END_SECONDS = 1.0
+"""How long a thread may take to notice that there are no more calls."""
 
 
 class RpcServer:
@@ -20,7 +25,8 @@ class RpcServer:
         port = server.start()
 
     All calls that have arrived reach a handler as one list, and the answers that handlers make at
-    once leave as one list. `start` and `stop` are for one thread; one start, one stop.
+    once leave as one list. One thread does this; another stands by for when it is stuck in a model.
+    `start` and `stop` are for one thread; one start, one stop.
     """
 
     def __init__(self, transport: Transport, services: Sequence[Service]) -> None:
@@ -30,32 +36,52 @@ class RpcServer:
             handler for service in services for handler in service.methods.values()
         ]
         self._replies = Replies(transport)
-        self._thread = threading.Thread(target=self._serve, name="rpc-serve")
+        self._turns = ServeTurn(SystemClock())
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"rpc-serve-{number}", daemon=True)
+            for number in range(2)
+        ]
 
     def start(self) -> int:
         """Accept calls. Returns the port. Raises `UnavailableError` as `Transport.start`."""
         port = self._transport.start()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return port
 
     def stop(self, grace: float) -> bool:
-        """Drain as `Transport.stop`, and return what it returns, once the thread has ended."""
+        """Drain as `Transport.stop`, and return what it returns, once the threads have ended; one
+        that is stuck in a model is left behind.
+        """
         is_drained = self._transport.stop(grace)
-        if self._thread.ident is not None:
-            self._thread.join()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(_END_SECONDS)
         return is_drained
 
     def _serve(self) -> None:
+        while (turn := self._turns.wait()) is not None:
+            self._serve_for(turn)
+
+    def _serve_for(self, turn: int) -> None:
+        """Serve until the other thread has taken over, or the transport has stopped."""
         while (calls := self._transport.next_calls(None)) is not None:
+            self._turns.begin()
             try:
                 self._serve_calls(calls)
             except BaseException:  # SystemExit too: nobody else would answer the calls to come
                 _logger.exception("Serving some calls failed; serving goes on.")
+            if not self._turns.end(turn):
+                return
+        self._turns.close()
 
     def _serve_calls(self, calls: Calls) -> None:
-        with self._replies.collecting():
+        self._replies.collect()
+        try:
             for method, method_calls in by_method(calls).items():
                 self._handle(self._handlers[method], method_calls)
+        finally:
+            self._replies.flush()
         if calls.cancelled:
             for service in self._services:
                 _cancel(service, calls.cancelled)
@@ -80,13 +106,12 @@ def _cancel(service: Service, ids: Sequence[int]) -> None:
 def by_method(calls: Calls) -> dict[int, MethodCalls]:
     """Split calls by method, order kept."""
     ids, methods, bodies, deadlines, _ = calls
-    deadlines = deadlines or [None] * len(ids)
-    split: dict[int, MethodCalls] = {}
-    for id, method, body, deadline in zip(ids, methods, bodies, deadlines, strict=True):
-        own = split.get(method)
-        if own is None:
-            own = split[method] = MethodCalls([], [], [])
-        own.ids.append(id)
-        own.bodies.append(body)
-        own.deadlines.append(deadline)
-    return split
+    if not methods:
+        return {}
+    together = MethodCalls(ids, bodies, deadlines)
+    if methods.count(methods[0]) == len(methods):  # as a rule
+        return {methods[0]: together}
+    places: dict[int, list[int]] = {}
+    for place, method in enumerate(methods):
+        places.setdefault(method, []).append(place)
+    return {method: together.of(own) for method, own in places.items()}

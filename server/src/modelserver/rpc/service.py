@@ -12,8 +12,23 @@ class MethodCalls(NamedTuple):
 
     ids: list[int]
     bodies: list[bytes]
-    deadlines: list[float | None]
-    """Monotonic seconds, None for a call without one."""
+    deadlines: list[float | None] | None
+    """Monotonic seconds, None for a call without one; None altogether when no call has one."""
+
+    def deadline(self, place: int) -> float | None:
+        """That of one call."""
+        return None if self.deadlines is None else self.deadlines[place]
+
+    def of(self, places: Sequence[int]) -> "MethodCalls":
+        """Those at some places, which are in order."""
+        if len(places) == len(self.ids):
+            return self
+        deadlines = self.deadlines and [self.deadlines[place] for place in places]
+        return MethodCalls(
+            [self.ids[place] for place in places],
+            [self.bodies[place] for place in places],
+            deadlines,
+        )
 
 
 Handler: TypeAlias = Callable[[MethodCalls, Replies], None]

@@ -98,18 +98,48 @@ def data_type(dtype: np.dtype[np.generic]) -> DataType:
     return found
 
 
-def outline(proto: TensorProto, alias: str) -> np.ndarray:
-    """What a message claims to be: zeros of its type and shape that take no memory, whatever their
-    number. To be checked before `decode` looks at the values.
-
-    Raises as `decode` does.
+def travels_raw(dtype: np.dtype[np.generic], *, as_content: bool) -> bool:
+    """Whether the elements of an array of this type stand in a message as they do in memory, one
+    after another, in as many bytes whatever their values are. False for types that do not travel.
     """
-    encoding, shape = _header(proto, alias)
-    return np.broadcast_to(np.zeros((), encoding.dtype), shape)
+    known = _DATA_TYPES.get(dtype)
+    if known is None or known is DataType.string:
+        return False
+    encoding = _ENCODINGS[known]
+    # Integers in typed fields have variable length.
+    return as_content or (encoding.wire == encoding.unit and encoding.wire.kind in "fb")
 
 
-def decode(proto: TensorProto, alias: str) -> np.ndarray:
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a message claims to be. To be checked before `decode` looks at the values: a few bytes
+    may claim to be very many of them.
+    """
+
+    encoding: _Encoding
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The type of the array's elements."""
+        return self.encoding.dtype
+
+
+def outline(proto: TensorProto, alias: str) -> Outline:
+    """The outline of what a request sent for the input `alias`. Raises as `decode` does."""
+    encoding = _ENCODINGS_BY_NUMBER.get(proto.dtype)
+    if encoding is None:
+        raise _unsupported(proto.dtype, alias)
+    shape = _shape(proto.tensor_shape, alias)
+    # As numpy counts: an array without elements must have possible dimensions, too.
+    if math.prod(filter(None, shape)) * encoding.dtype.itemsize > sys.maxsize:
+        raise _parsing_error(alias, f"shape {list(shape)} is larger than an array can be")
+    return Outline(encoding, shape)
+
+
+def decode(proto: TensorProto, alias: str, known: Outline | None = None) -> np.ndarray:
     """The array that a request sent for the input `alias`; strings as an object array of bytes.
+    `known` is its outline, where it has been made already.
 
     `tensor_content` is not copied, so such an array is read-only. In a typed field the last value
     stands for all that are missing, `MAX_REPEATED` at most, and no value at all for zeros.
@@ -119,21 +149,10 @@ def decode(proto: TensorProto, alias: str) -> np.ndarray:
         UnimplementedError: quantised types, resources, variants.
 
     """
-    encoding, shape = _header(proto, alias)
+    claim = known or outline(proto, alias)
     if proto.tensor_content:
-        return _from_content(proto, encoding, shape, alias)
-    return _from_field(proto, encoding, shape, alias)
-
-
-def _header(proto: TensorProto, alias: str) -> tuple[_Encoding, tuple[int, ...]]:
-    encoding = _ENCODINGS_BY_NUMBER.get(proto.dtype)
-    if encoding is None:
-        raise _unsupported(proto.dtype, alias)
-    shape = _shape(proto.tensor_shape, alias)
-    # As numpy counts: an array without elements must have possible dimensions, too.
-    if math.prod(filter(None, shape)) * encoding.dtype.itemsize > sys.maxsize:
-        raise _parsing_error(alias, f"shape {list(shape)} is larger than an array can be")
-    return encoding, shape
+        return _from_content(proto, claim.encoding, claim.shape, alias)
+    return _from_field(proto, claim.encoding, claim.shape, alias)
 
 
 def _unsupported(number: int, alias: str) -> InvalidArgumentError | UnimplementedError:

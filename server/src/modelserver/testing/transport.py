@@ -4,8 +4,15 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from modelserver.clock import Clock, SystemClock
-from modelserver.rpc.transport.base import Answer, Calls, StatusCode, TransportStats
+from modelserver.rpc.transport.base import (
+    Answer,
+    Calls,
+    ContiguousBuffer,
+    StatusCode,
+    TransportStats,
+)
 from modelserver.rpc.transport.call_queue import CallQueue
+from modelserver.rpc.transport.pieces import gather, split
 
 _CANCELLED = (StatusCode.CANCELLED, "Cancelled by the client.")
 _DEADLINE_EXCEEDED = (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
@@ -123,6 +130,18 @@ class MemoryTransport:
     def reply_many(self, ids: Sequence[int], answers: Sequence[Answer]) -> None:
         """Answer several calls, as `Transport.reply_many`."""
         self._settle(self._queue.claim(ids, answers))
+
+    def reply_split(
+        self, ids: Sequence[int], rows: ContiguousBuffer, prefix: bytes, suffix: bytes
+    ) -> None:
+        """Answer calls with equal pieces, as `Transport.reply_split`."""
+        self.reply_many(ids, split(rows, len(ids), prefix, suffix))
+
+    def gather(
+        self, out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int
+    ) -> None:
+        """Copy a piece of each body, as `Transport.gather`."""
+        gather(out, bodies, offset, length)
 
     def fail_many(self, ids: Sequence[int], code: StatusCode, message: str) -> None:
         """Answer several calls with one error, as `Transport.fail_many`."""

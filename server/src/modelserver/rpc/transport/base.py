@@ -9,9 +9,12 @@ one contract suite holds every implementation to this text (`tests/contract/test
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from modelserver.histogram import HistogramSnapshot
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class StatusCode(IntEnum):
@@ -38,6 +41,10 @@ class StatusCode(IntEnum):
 
 Answer: TypeAlias = bytes | tuple[StatusCode, str]
 """A reply body, or the status code and message that take its place."""
+
+
+ContiguousBuffer: TypeAlias = "np.ndarray | bytearray | memoryview"
+"""Memory in one piece, of any element type: to this seam it is bytes."""
 
 
 class Calls(NamedTuple):
@@ -107,6 +114,22 @@ class Transport(Protocol):
 
     def reply_many(self, ids: Sequence[int], answers: Sequence[Answer]) -> None:
         """Answer several calls at once, each with its own body or error."""
+
+    def reply_split(
+        self, ids: Sequence[int], rows: ContiguousBuffer, prefix: bytes, suffix: bytes
+    ) -> None:
+        """Answer calls with equal pieces of `rows`, in order, each between `prefix` and `suffix`.
+
+        `rows` is C-contiguous and its size in bytes a multiple of the number of ids; it may change
+        once this has returned. Raises ValueError otherwise, and then nothing has been answered.
+        """
+
+    def gather(
+        self, out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int
+    ) -> None:
+        """Copy `length` bytes of each body, from `offset` on, one after another into `out`, which
+        they fill exactly. Raises ValueError where they do not, or a body is too short.
+        """
 
     def fail_many(self, ids: Sequence[int], code: StatusCode, message: str) -> None:
         """Answer several calls with one error."""

@@ -14,6 +14,10 @@ from modelserver.rpc.transport.base import Answer, Calls, StatusCode, TransportS
 
 SlotT = TypeVar("SlotT")
 
+_DEADLINE_SLACK_SECONDS = 0.01
+"""A client gives up at its own deadline, which is earlier than ours by the time that the call was on
+its way, and by what it rounds a time-out up."""
+
 
 class CallQueue(Generic[SlotT]):
     """Hands accepted calls over as lists and decides who settles each one, once. Thread-safe.
@@ -86,9 +90,10 @@ class CallQueue(Generic[SlotT]):
             return arrived.calls(self._slots)
 
     def alive(self, ids: Sequence[int]) -> list[bool]:
-        """Which calls nobody has taken yet."""
+        """Which calls nobody has taken yet, and whose deadline has not passed."""
         with self._changed:
-            return [id in self._slots for id in ids]
+            now = self._clock.monotonic()
+            return [self._is_alive(id, now) for id in ids]
 
     def close(self) -> None:
         """Nothing more will come: `take` returns None from here on."""
@@ -126,6 +131,10 @@ class CallQueue(Generic[SlotT]):
                 seconds={m: endings.seconds.snapshot() for m, endings in self._endings.items()},
             )
 
+    def _is_alive(self, id: int, now: float) -> bool:
+        entry = self._slots.get(id)
+        return entry is not None and (entry[3] is None or entry[3] > now)
+
     def _waiting_seconds(self) -> float:
         return self._clock.monotonic() - self._waiting_since
 
@@ -149,7 +158,7 @@ class CallQueue(Generic[SlotT]):
 
     def _count_abandoned(self, entry: "_Slot[SlotT]", now: float) -> None:
         _, method, accepted_at, deadline = entry
-        is_late = deadline is not None and deadline <= now
+        is_late = deadline is not None and deadline <= now + _DEADLINE_SLACK_SECONDS
         code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
         self._endings[method].add(code, now - accepted_at)
 

@@ -12,10 +12,17 @@ import grpc.aio
 
 from modelserver.clock import SystemClock
 from modelserver.errors import UnavailableError
-from modelserver.rpc.transport.base import Answer, Calls, StatusCode, TransportStats
+from modelserver.rpc.transport.base import (
+    Answer,
+    Calls,
+    ContiguousBuffer,
+    StatusCode,
+    TransportStats,
+)
 from modelserver.rpc.transport.call_queue import CallQueue
 from modelserver.rpc.transport.event_loop import grpc_event_loop
 from modelserver.rpc.transport.health import HEALTH_DESCRIPTOR, HEALTH_SERVICE, Health
+from modelserver.rpc.transport.pieces import gather, split
 from modelserver.rpc.transport.reflection import Reflection
 
 _FLUSH_SECONDS = 1.0
@@ -96,6 +103,18 @@ class GrpcAioTransport:
             self._outbox.extend(claimed)
         if claimed and not is_loop_told:
             self._loop.call_soon_threadsafe(self._deliver)
+
+    def reply_split(
+        self, ids: Sequence[int], rows: ContiguousBuffer, prefix: bytes, suffix: bytes
+    ) -> None:
+        """Answer calls with equal pieces, as `Transport.reply_split`."""
+        self.reply_many(ids, split(rows, len(ids), prefix, suffix))
+
+    def gather(
+        self, out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int
+    ) -> None:
+        """Copy a piece of each body, as `Transport.gather`."""
+        gather(out, bodies, offset, length)
 
     def fail_many(self, ids: Sequence[int], code: StatusCode, message: str) -> None:
         """Answer several calls with one error, as `Transport.fail_many`."""

@@ -1,0 +1,115 @@
+"""PredictList: Predict calls of one template that arrived together, from their bodies to their
+answers.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from modelserver.core.handle import ServableHandle
+from modelserver.errors import ServingError, as_serving_error
+from modelserver.inference.predictor import AsyncPredictor
+from modelserver.rpc.predict_template import PredictTemplate
+from modelserver.rpc.replies import Replies
+from modelserver.rpc.service import MethodCalls
+from modelserver.rpc.status import error_answer
+
+_logger = logging.getLogger(__name__)
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictCalls:
+    """Calls that a template fits. Their values are in their bodies, or `contents` has them."""
+
+    template: PredictTemplate
+    calls: MethodCalls
+    contents: Sequence[bytes] | None = None
+
+    @property
+    def values(self) -> tuple[Sequence[bytes], int]:
+        """What the values are in, and from where on."""
+        if self.contents is None:
+            return self.calls.bodies, self.template.offset
+        return self.contents, 0
+
+
+class PredictList:
+    """A `RequestList` of `calls`. It holds `handle` until each call has its answer or wants none
+    any more.
+    """
+
+    __slots__ = ("_handle", "_ids", "_lock", "_num_open", "calls", "form", "replies")
+
+    def __init__(
+        self, calls: PredictCalls, handle: ServableHandle[AsyncPredictor], replies: Replies
+    ) -> None:
+        self.calls = calls
+        self.replies = replies
+        self.form = calls.template.form
+        self._handle = handle
+        self._ids = calls.calls.ids
+        self._lock = threading.Lock()
+        self._num_open = len(self._ids)
+
+    @property
+    def predictor(self) -> AsyncPredictor:
+        """What is to compute the answers."""
+        return self._handle.servable
+
+    def release(self) -> None:
+        """Give the handle back: the calls are not going to be answered from here."""
+        self._handle.release()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def wanted(self, which: Sequence[int]) -> Sequence[int]:
+        """Those that are alive, as `RequestList.wanted`."""
+        alive = self.replies.alive(_of(self._ids, which))
+        if all(alive):
+            return which
+        kept = [place for place, is_alive in zip(which, alive, strict=True) if is_alive]
+        self._close(len(which) - len(kept))
+        return kept
+
+    def write(self, which: Sequence[int], out: np.ndarray) -> None:
+        """Copy the values out of the bodies, as `RequestList.write`."""
+        sources, offset = self.calls.values
+        # Types that Python has no name for move as bytes.
+        raw = out.view(np.uint8) if out.dtype.kind == "V" else out
+        self.replies.gather(raw, _of(sources, which), offset, self.form.num_bytes)
+
+    def answer(self, which: Sequence[int], result: dict[str, np.ndarray] | ServingError) -> None:
+        """Answer calls, as `RequestList.answer`."""
+        try:
+            self._send(_of(self._ids, which), result)
+        except Exception:
+            _logger.exception("Answering %d calls failed", len(which))
+        finally:
+            self._close(len(which))
+
+    def _send(self, ids: Sequence[int], result: dict[str, np.ndarray] | ServingError) -> None:
+        if not isinstance(result, ServingError):
+            try:
+                self.calls.template.answers.send(ids, result, self.replies)
+            except Exception as error:  # a type that does not travel: these calls' answer
+                result = as_serving_error(error)
+        if isinstance(result, ServingError):
+            self.replies.send_many(ids, [error_answer(result)] * len(ids))
+
+    def _close(self, count: int) -> None:
+        with self._lock:
+            self._num_open -= count
+            is_last = self._num_open == 0
+        if is_last:
+            self._handle.release()
+
+
+def _of(items: Sequence[ItemT], which: Sequence[int]) -> Sequence[ItemT]:
+    return items if len(which) == len(items) else [items[place] for place in which]
