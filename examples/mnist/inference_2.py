@@ -25,7 +25,7 @@ from modelserver.core import Manager, ServableRequest
 from modelserver.errors import InvalidArgumentError, NotFoundError, ServingError
 from modelserver.rpc.status import error_answer
 from modelserver.rpc.transport.base import Calls, Transport
-from modelserver.rpc.transport.grpc_aio import GrpcAioTransport
+from modelserver.rpc.transport.choice import make_transport
 from modelserver.saved_model import SavedModelBundle
 
 PROG = "mnist_inference_2"
@@ -132,7 +132,7 @@ def _serve(flags: Namespace) -> int:
         while not manager.list_available_servable_ids() and stop.empty():
             _log.info("Waiting for models to be loaded...")
             time.sleep(1)
-        transport = GrpcAioTransport(f"127.0.0.1:{flags.port}", _METHODS)
+        transport = make_transport(f"127.0.0.1:{flags.port}", _METHODS)
         _log.info("Serving at 127.0.0.1:%d", transport.start())
         threading.Thread(target=_drain_when_told, args=(transport, stop), daemon=True).start()
         MnistService(manager, transport).serve()

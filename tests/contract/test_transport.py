@@ -14,6 +14,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelserver.rpc.transport.base import Answer, Calls, StatusCode, Transport
 from modelserver.rpc.transport.grpc_aio import GrpcAioTransport
+from modelserver.rpc.transport.native import NativeTransport, why_not_native
 from modelserver.testing.clock import ManualClock
 from modelserver.testing.transport import MemoryTransport
 
@@ -93,13 +94,23 @@ def make_grpc_transport() -> GrpcAioTransport:
     return GrpcAioTransport("127.0.0.1:0", METHODS)
 
 
+def make_native_transport() -> NativeTransport:
+    if reason := why_not_native():
+        pytest.skip(reason)
+    return NativeTransport("127.0.0.1:0", METHODS)
+
+
 def make_memory_transport() -> MemoryTransport:
     return MemoryTransport(METHODS)
 
 
 @pytest.fixture(
-    params=[(make_grpc_transport, GrpcClient), (make_memory_transport, MemoryClient)],
-    ids=["grpc_aio", "memory"],
+    params=[
+        (make_native_transport, GrpcClient),
+        (make_grpc_transport, GrpcClient),
+        (make_memory_transport, MemoryClient),
+    ],
+    ids=["native", "grpc_aio", "memory"],
 )
 def kind(request: pytest.FixtureRequest) -> tuple[Callable[[], Transport], type]:
     return request.param

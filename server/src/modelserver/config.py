@@ -7,7 +7,7 @@ environment for itself.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -17,6 +17,8 @@ from modelserver.core.policy import AspiredVersionPolicy, availability_preservin
 from modelserver.errors import InvalidArgumentError, NotFoundError
 from modelserver.inference.batching_options import BatchingOptions
 from modelserver.rpc import messages
+from modelserver.rpc.transport.choice import TransportKind
+from modelserver.rpc.transport.options import TlsCredentials
 from modelserver.sources.storage.stores import default_cache_directory
 from modelserver.sources.versions import All, Latest, ServableVersionPolicy, Specific
 
@@ -58,16 +60,32 @@ class ModelList:
         check_models(self.models)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelListFile:
-    """A file that says what is served, looked at every `poll_seconds`.
+ParsedT = TypeVar("ParsedT")
+
+
+@dataclass(frozen=True)  # no slots: a generic class with them cannot be made by its alias
+class FollowedFile(Generic[ParsedT]):
+    """A file whose content is in force as it changes, looked at every `poll_seconds`.
 
     `parse` reads its bytes, or raises `InvalidArgumentError`.
     """
 
     path: Path
-    parse: Callable[[bytes], ModelList]
+    parse: Callable[[bytes], ParsedT]
     poll_seconds: float = 0.5
+
+    def read(self) -> ParsedT:
+        """What is there now. Raises `NotFoundError`, or what `parse` raises."""
+        return self.parse(_read_bytes(self.path))
+
+
+ModelListFile: TypeAlias = FollowedFile[ModelList]
+"""A file that says what is served."""
+
+TlsFile: TypeAlias = FollowedFile[TlsCredentials]
+"""A file with certificates."""
+
+_TLS_POLL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +107,8 @@ class ServerConfig:
     for the models that loaded though others failed.
 
     `model_list_file`, if there is one, takes the place of `models`. `admin_port` 0 is none. With
-    `max_connection_age_seconds` above 0, connections are asked to move on at that age, and a server
-    that stops takes calls until all have gone.
+    `max_connection_age_seconds` above 0, connections are asked to move on at that age. gRPC is
+    served over TLS with the certificates of `tls_file`, if there is one.
 
     Versions from elsewhere are kept in `cache_directory`, `cache_size_limit` bytes of them (None =
     what the disk has). With `gcs_anonymous`, gs:// is read without credentials.
@@ -108,6 +126,8 @@ class ServerConfig:
     serialize_as_tensor_content: bool = False
     grpc_channel_arguments: Mapping[str, int | str] = field(default_factory=dict)
     serve_partial: bool = False
+    transport: TransportKind = TransportKind.AUTO
+    tls_file: TlsFile | None = None
     drain_seconds: float = 30.0
     admin_port: int = 0
     max_connection_age_seconds: float = 0.0
@@ -168,6 +188,34 @@ def parse_models(content: bytes, path: Path) -> tuple[ModelConfig, ...]:
     models = tuple(_model_config(model) for model in config.model_config_list.config)
     check_models(models)
     return models
+
+
+def tls_file(path: Path) -> TlsFile:
+    """The file that `--ssl_config_file` names, an `SSLConfig` in protobuf text format, looked at.
+
+    Raises:
+        NotFoundError, InvalidArgumentError: with the file, and the line or field that is wrong.
+
+    """
+    followed = TlsFile(path, lambda content: parse_tls(content, path), _TLS_POLL_SECONDS)
+    followed.read()
+    return followed
+
+
+def parse_tls(content: bytes, path: Path) -> TlsCredentials:
+    """Read the content of such a file. Raises `InvalidArgumentError` that names what is missing."""
+    config = parse_text_message(content, path, messages.SSLConfig())
+    for field_name in ("server_key", "server_cert"):
+        if not getattr(config, field_name):
+            raise InvalidArgumentError(f"{path}: {field_name} is missing: give the PEM itself")
+    if config.client_verify and not config.custom_ca:
+        raise InvalidArgumentError(f"{path}: client_verify needs a custom_ca to verify clients by")
+    return TlsCredentials(
+        config.server_cert.encode(),
+        config.server_key.encode(),
+        config.custom_ca.encode(),
+        config.client_verify,
+    )
 
 
 def read_batching_parameters(path: Path) -> BatchingOptions:

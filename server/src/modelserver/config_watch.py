@@ -1,12 +1,13 @@
-"""ConfigWatch: follows the file that says what is served."""
+"""ConfigWatch: follows a configuration file."""
 
 import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic
 
 from modelserver.clock import Clock, SystemClock
-from modelserver.config import ModelList, ModelListFile
+from modelserver.config import FollowedFile, ParsedT
 from modelserver.sources.poller import Poller, PollInterval
 
 _log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class ConfigStatus:
     error: str = ""
 
 
-class ConfigWatch:
+class ConfigWatch(Generic[ParsedT]):
     """Reads a file again and again, and gives `apply` each new content that can be understood.
 
     The content is compared, not its time: a mounted ConfigMap is swapped by links. Content that is
@@ -36,7 +37,10 @@ class ConfigWatch:
     """
 
     def __init__(
-        self, file: ModelListFile, apply: Callable[[ModelList], None], clock: Clock | None = None
+        self,
+        file: FollowedFile[ParsedT],
+        apply: Callable[[ParsedT], None],
+        clock: Clock | None = None,
     ) -> None:
         self.status = ConfigStatus()
         """Replaced as a whole, so that any thread may read it."""

@@ -21,12 +21,14 @@ from modelserver.config import (
     parse_models,
     read_batching_parameters,
     read_models,
+    tls_file,
 )
 from modelserver.config_document import parse_config_document
 from modelserver.core.aspired_versions_manager import ManagerOptions
 from modelserver.core.harness import RetryOptions
 from modelserver.errors import InvalidArgumentError, NotFoundError
 from modelserver.inference.batching_options import BatchingOptions
+from modelserver.rpc.transport.choice import TransportKind
 from modelserver.sources.storage.stores import default_cache_directory
 from modelserver.tools import TOOLS_HELP
 
@@ -51,7 +53,6 @@ NOT_YET = MappingProxyType(
         "rest_api_timeout_in_ms": ("the REST API", ("30000",)),
         "rest_api_enable_cors_support": ("the REST API", ("false", "0")),
         "enable_per_model_batching_parameters": ("batching of single models", ("false", "0")),
-        "ssl_config_file": ("TLS", ("",)),
         "use_alts_credentials": ("ALTS", ("false", "0")),
         "platform_config_file": ("reading platform configurations", ("",)),
         "monitoring_config_file": ("the metrics endpoint", ("",)),
@@ -171,6 +172,8 @@ def _server_config(flags: argparse.Namespace) -> ServerConfig:
         platform_options=_platform_options(flags, batching),
         serialize_as_tensor_content=flags.enable_serialization_as_tensor_content,
         grpc_channel_arguments=flags.grpc_channel_arguments,
+        transport=TransportKind(flags.transport),
+        tls_file=tls_file(Path(flags.ssl_config_file)) if flags.ssl_config_file else None,
         serve_partial=flags.serve_partial,
         drain_seconds=flags.drain_seconds,
         admin_port=flags.admin_port,
@@ -329,8 +332,21 @@ def _add_listening_flags(group: argparse._ArgumentGroup) -> None:
         "--max_connection_age_seconds",
         type=_finite,
         default=0.0,
-        help="ask connections to move on at this age, so that clients find new replicas, and after "
-        "SIGTERM go on serving until they all have; 0 = never (default: 0)",
+        help="ask connections to move on at this age, so that clients find new replicas; "
+        "0 = never (default: 0)",
+    )
+    group.add_argument(
+        "--transport",
+        choices=[kind.value for kind in TransportKind],
+        default=TransportKind.AUTO.value,
+        help="what serves gRPC: the native transport, which is several times faster, or grpcio "
+        "(default: native where it is installed and knows all that is asked for)",
+    )
+    group.add_argument(
+        "--ssl_config_file",
+        default="",
+        help="SSLConfig (protobuf text, PEM inside): serve gRPC over TLS; a changed file is used "
+        "for new connections",
     )
     group.add_argument(
         "--drain_seconds",

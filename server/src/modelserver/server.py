@@ -18,8 +18,10 @@ from modelserver.rpc.model import ModelService
 from modelserver.rpc.prediction import PredictionService
 from modelserver.rpc.server import RpcServer
 from modelserver.rpc.service import Service, method_names
+from modelserver.rpc.transport.base import Transport
+from modelserver.rpc.transport.choice import make_transport
 from modelserver.rpc.transport.connections import count_connections
-from modelserver.rpc.transport.grpc_aio import GrpcAioTransport, GrpcOptions
+from modelserver.rpc.transport.options import GrpcOptions
 from modelserver.served_models import ServedModels
 from modelserver.server_view import Phase, ServerView
 from modelserver.start_up import StartUp
@@ -61,6 +63,10 @@ class ModelServer:
         self._health = HealthPublisher(self._transport, manager.monitor)
         file = config.model_list_file
         self._watch = ConfigWatch(file, self._apply) if file else None
+        certificates = config.tls_file
+        self._tls_watch = (
+            ConfigWatch(certificates, self._transport.set_tls) if certificates else None
+        )
         self._view = ServerView(
             self._models, self._watch, self._transport, methods, config.pod, SystemClock()
         )
@@ -98,8 +104,9 @@ class ModelServer:
         else:
             self._watch.poll()
         self._models.start()
-        if self._watch is not None:
-            self._watch.start()
+        for watch in (self._watch, self._tls_watch):
+            if watch is not None:
+                watch.start()
 
     def _start_up(self) -> StartUp:
         return StartUp(
@@ -131,12 +138,12 @@ class ModelServer:
     def _wait_for_clients_to_move(self) -> None:
         """Serve on until no connection is left, for as long as one may live.
 
-        gRPC's server, once it stops, drops calls that it has received and not handed over yet:
+        grpcio's server, once it stops, drops calls that it has received and not handed over yet:
         their clients see CANCELLED. Where connections have a maximum age, each is asked to move on
         before that, in good order; only a port without connections has nothing to drop.
         """
         age_seconds = self._config.max_connection_age_seconds
-        if not age_seconds:
+        if not age_seconds or self._transport.drains:
             return
         deadline = time.monotonic() + _AGE_JITTER * age_seconds + _MOVE_SECONDS
         while time.monotonic() < deadline and count_connections(self._config.port) != 0:
@@ -145,25 +152,28 @@ class ModelServer:
     def _stop(self) -> bool:
         """Stop every part. Returns whether all its threads have ended."""
         self._view.phase = Phase.DRAINING
-        if self._watch is not None:
-            self._watch.stop()
+        for watch in (self._watch, self._tls_watch):
+            if watch is not None:
+                watch.stop()
         self._rpc.stop(0)
         has_stopped = self._models.stop()
         self._admin.stop()
         return has_stopped
 
 
-def _make_transport(config: ServerConfig, methods: list[str]) -> GrpcAioTransport:
+def _make_transport(config: ServerConfig, methods: list[str]) -> Transport:
     arguments = dict(config.grpc_channel_arguments)
     if config.max_connection_age_seconds:
         age_millis = max(1, round(config.max_connection_age_seconds * 1000))
         arguments.setdefault("grpc.max_connection_age_ms", age_millis)
+    certificates = config.tls_file
     options = GrpcOptions(
         descriptor_set=descriptor_set(),
         channel_arguments=tuple(arguments.items()),
         socket_path=config.grpc_socket_path if config.port else "",
+        tls=None if certificates is None else certificates.read(),
     )
-    return GrpcAioTransport(config.address, methods, options)
+    return make_transport(config.address, methods, options, config.transport)
 
 
 def _check_port_is_free(port: int) -> None:

@@ -16,7 +16,7 @@ from modelserver.admin import (
     describe_wedged,
 )
 from modelserver.clock import Clock
-from modelserver.config import PodIdentity
+from modelserver.config import ModelList, PodIdentity
 from modelserver.config_document import ACCEPTED_SCHEMAS
 from modelserver.config_watch import ConfigWatch
 from modelserver.rpc.transport.base import Transport
@@ -43,7 +43,7 @@ class ServerView:
     def __init__(
         self,
         models: ServedModels,
-        watch: ConfigWatch | None,
+        watch: ConfigWatch[ModelList] | None,
         transport: Transport,
         methods: Sequence[str],
         pod: PodIdentity,

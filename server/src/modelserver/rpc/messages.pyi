@@ -458,3 +458,17 @@ class BatchingParameters(Message):
         enable_large_batch_splitting: BoolValue = ...,
         max_execution_batch_size: Int64Value = ...,
     ) -> None: ...
+
+class SSLConfig(Message):
+    server_key: str
+    server_cert: str
+    custom_ca: str
+    client_verify: bool
+    def __init__(
+        self,
+        *,
+        server_key: str = ...,
+        server_cert: str = ...,
+        custom_ca: str = ...,
+        client_verify: bool = ...,
+    ) -> None: ...

@@ -12,6 +12,7 @@ from modelserver.rpc.transport.base import (
     TransportStats,
 )
 from modelserver.rpc.transport.call_queue import CallQueue
+from modelserver.rpc.transport.options import TlsCredentials
 from modelserver.rpc.transport.pieces import gather, split
 
 _CANCELLED = (StatusCode.CANCELLED, "Cancelled by the client.")
@@ -78,11 +79,14 @@ class MemoryTransport:
 
     def __init__(self, methods: Iterable[str], clock: Clock | None = None) -> None:
         self.serving: dict[str, bool] = {"": True}
+        self.tls: TlsCredentials | None = None
         self._clock = clock or SystemClock()
         self._methods = {method: index for index, method in enumerate(methods)}
         self._queue: CallQueue[MemoryCall] = CallQueue(self._clock)
         self._changed = threading.Condition()
         self._is_accepting = False
+
+    drains = True
 
     # The client's side
 
@@ -157,6 +161,10 @@ class MemoryTransport:
             self.serving.pop(service, None)
         else:
             self.serving[service] = serving
+
+    def set_tls(self, credentials: TlsCredentials) -> None:
+        """Remember them in `tls`: there is nothing to encrypt."""
+        self.tls = credentials
 
     def ping(self, answer: Callable[[], None]) -> None:
         """Call `answer` before returning."""

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from modelserver.histogram import HistogramSnapshot
+from modelserver.rpc.transport.options import TlsCredentials
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +92,12 @@ class Transport(Protocol):
     reflection.
     """
 
+    @property
+    def drains(self) -> bool:
+        """Whether `stop` lets every call end that a client has sent, also those that have not been
+        handed out yet.
+        """
+
     def start(self) -> int:
         """Bind and accept. Returns the port. Raises `UnavailableError` that names the address when
         it cannot be bound.
@@ -140,6 +147,12 @@ class Transport(Protocol):
     def set_serving(self, service: str, serving: bool | None) -> None:
         """Set what health Check and Watch say of `service` ("" = the server): SERVING, NOT_SERVING,
         or None = SERVICE_UNKNOWN.
+        """
+
+    def set_tls(self, credentials: TlsCredentials) -> None:
+        """Use these certificates from the next connection on. For a transport that was made with
+        some. Raises `InvalidArgumentError` that says what is wrong with them, and goes on with
+        those that it has.
         """
 
     def ping(self, answer: Callable[[], None]) -> None:

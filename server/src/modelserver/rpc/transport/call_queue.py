@@ -15,8 +15,8 @@ from modelserver.rpc.transport.base import Answer, Calls, StatusCode, TransportS
 SlotT = TypeVar("SlotT")
 
 _DEADLINE_SLACK_SECONDS = 0.01
-"""A client gives up at its own deadline, which is earlier than ours by the time that the call was on
-its way, and by what it rounds a time-out up."""
+"""A client gives up at its own deadline, which is earlier than ours by the time that the call took
+to arrive, and by what it rounds a time-out up."""
 
 
 class CallQueue(Generic[SlotT]):

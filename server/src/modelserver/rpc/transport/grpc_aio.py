@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 import grpc
@@ -21,27 +20,16 @@ from modelserver.rpc.transport.base import (
 )
 from modelserver.rpc.transport.call_queue import CallQueue
 from modelserver.rpc.transport.event_loop import grpc_event_loop
-from modelserver.rpc.transport.health import HEALTH_DESCRIPTOR, HEALTH_SERVICE, Health
+from modelserver.rpc.transport.health import HEALTH_DESCRIPTOR, HEALTH_SERVICE
+from modelserver.rpc.transport.health_aio import AioHealth
+from modelserver.rpc.transport.options import GrpcOptions, TlsCredentials
+from modelserver.rpc.transport.pem import check_pem
 from modelserver.rpc.transport.pieces import gather, split
 from modelserver.rpc.transport.reflection import Reflection
+from modelserver.rpc.transport.reflection_aio import AioReflection
 
 _FLUSH_SECONDS = 1.0
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-@dataclass(frozen=True, slots=True)
-class GrpcOptions:
-    """What a gRPC server may be told, beyond where it listens and what it serves.
-
-    `descriptor_set` is a serialized FileDescriptorSet for server reflection. `max_message_bytes`
-    limits requests and replies, None = no limit. `channel_arguments` go to gRPC as they are, and
-    override ours. `socket_path`, if not empty, is a unix socket to listen on as well.
-    """
-
-    descriptor_set: bytes = b""
-    max_message_bytes: int | None = None
-    channel_arguments: Sequence[tuple[str, int | str]] = ()
-    socket_path: str = ""
 
 
 class _Context(Protocol):
@@ -68,15 +56,20 @@ class GrpcAioTransport:
         self._options = options or GrpcOptions()
         self._queue: CallQueue[asyncio.Future[Answer]] = CallQueue(SystemClock())
         self._loop = grpc_event_loop()
-        self._health = Health(self._loop)
-        self._reflection = Reflection(
-            {method.split("/")[1] for method in methods} | {HEALTH_SERVICE},
-            self._options.descriptor_set,
-            [HEALTH_DESCRIPTOR],
+        self._health = AioHealth(self._loop)
+        services = {method.split("/")[1] for method in methods} | {HEALTH_SERVICE}
+        self._reflection = AioReflection(
+            Reflection(services, self._options.descriptor_set, [HEALTH_DESCRIPTOR])
         )
+        self._tls: TlsCredentials | None = None
+        if self._options.tls is not None:
+            self.set_tls(self._options.tls)
         self._server: grpc.aio.Server | None = None
         self._outbox: list[tuple[asyncio.Future[Answer], Answer]] = []
         self._lock = threading.Lock()
+
+    drains = False
+    """At its end grpcio cancels calls that it has received and not handed over yet."""
 
     def start(self) -> int:
         """Bind and accept, as `Transport.start`. Returns 0 for a unix socket."""
@@ -128,6 +121,11 @@ class GrpcAioTransport:
         """Set what health says of `service`, as `Transport.set_serving`."""
         self._health.set(service, serving)
 
+    def set_tls(self, credentials: TlsCredentials) -> None:
+        """Use these from the next connection on, as `Transport.set_tls`."""
+        check_pem(credentials)
+        self._tls = credentials
+
     def ping(self, answer: Callable[[], None]) -> None:
         """Have the event loop call `answer`, as `Transport.ping`."""
         self._loop.call_soon_threadsafe(answer)
@@ -146,7 +144,7 @@ class GrpcAioTransport:
         server = grpc.aio.server(options=_channel_arguments(self._options))
         server.add_generic_rpc_handlers([_MethodTable(self._handlers())])
         try:
-            port = _bind(server, self._address)
+            port = _bind(server, self._address) if self._tls is None else self._bind_tls(server)
             if self._options.socket_path:
                 _bind(server, f"unix:{self._options.socket_path}")
         except UnavailableError:
@@ -157,6 +155,15 @@ class GrpcAioTransport:
         await server.start()
         self._server = server
         return 0 if self._address.startswith("unix:") else port
+
+    def _bind_tls(self, server: grpc.aio.Server) -> int:
+        assert self._tls is not None
+        credentials = grpc.dynamic_ssl_server_credentials(
+            _certificates(self._tls),
+            lambda: None if self._tls is None else _certificates(self._tls),
+            require_client_authentication=self._tls.requires_client_certificate,
+        )
+        return _bound(self._address, lambda: server.add_secure_port(self._address, credentials))
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         unary = {
@@ -227,13 +234,22 @@ def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int | str]]:
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:
+    return _bound(address, lambda: server.add_insecure_port(address))
+
+
+def _bound(address: str, bind: Callable[[], int]) -> int:
     try:
-        return int(server.add_insecure_port(address))
+        return int(bind())
     except RuntimeError as error:
         raise UnavailableError(
             f"Could not listen on {address}: gRPC has written the system's reason to stderr. "
             "Is another process using it?"
         ) from error
+
+
+def _certificates(tls: TlsCredentials) -> grpc.ServerCertificateConfiguration:
+    pair = (tls.private_key, tls.certificate_chain)
+    return grpc.ssl_server_certificate_configuration([pair], tls.client_ca or None)
 
 
 def _settle(claimed: Iterable[tuple[asyncio.Future[Answer], Answer]]) -> None:

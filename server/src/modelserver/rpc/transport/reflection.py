@@ -1,10 +1,7 @@
 """Server reflection: lets grpcurl and its like list the services and ask for their messages."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection
@@ -14,18 +11,18 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
     ServerReflectionResponse,
 )
 
-if TYPE_CHECKING:
-    from grpc.aio import ServicerContext
-
-REFLECTION_SERVICE: str = reflection.SERVICE_NAME
+REFLECTION_METHODS = tuple(
+    f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    for version in ("v1", "v1alpha")
+)
+"""The method under its two names, whose messages are the same on the wire."""
 
 
 class Reflection:
     """What clients are told about `services`, reflection itself, and the messages in a serialized
-    FileDescriptorSet and in further serialized FileDescriptorProtos.
+    FileDescriptorSet and in further serialized FileDescriptorProtos. Thread-safe.
 
-    A service without a descriptor is listed all the same. The handlers run on an event loop, and
-    `close` is called there.
+    A service without a descriptor is listed all the same.
     """
 
     def __init__(
@@ -36,44 +33,19 @@ class Reflection:
             pool.Add(file)
         for serialized_file in (*more_files, DESCRIPTOR.serialized_pb):
             pool.AddSerializedFile(serialized_file)
-        names = [*services, REFLECTION_SERVICE]
-        self._servicer = reflection.aio.ReflectionServicer(names, pool=pool)
-        self._closed = asyncio.Event()
-
-    @property
-    def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:
-        """The method handlers by full name."""
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._info,
-            request_deserializer=ServerReflectionRequest.FromString,
-            response_serializer=ServerReflectionResponse.SerializeToString,
+        self._servicer = reflection.ReflectionServicer(
+            [*services, reflection.SERVICE_NAME], pool=pool
         )
-        return {f"/{REFLECTION_SERVICE}/ServerReflectionInfo": handler}
 
-    def close(self) -> None:
-        """End all streams: clients may keep theirs open for as long as they like."""
-        self._closed.set()
-
-    async def _info(
-        self, requests: AsyncIterator[ServerReflectionRequest], context: "ServicerContext"
-    ) -> AsyncIterator[ServerReflectionResponse]:
-        wanted = _until(self._closed, requests)
-        async for response in self._servicer.ServerReflectionInfo(wanted, context):
-            yield response
+    def answer(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
+        """The answer to one request of a stream."""
+        (response,) = self._servicer.ServerReflectionInfo(iter([request]), None)
+        return response
 
 
-async def _until(
-    closed: asyncio.Event, requests: AsyncIterator[ServerReflectionRequest]
-) -> AsyncIterator[ServerReflectionRequest]:
-    closing = asyncio.ensure_future(closed.wait())
-    try:
-        while True:
-            coming = asyncio.ensure_future(anext(requests, None))
-            await asyncio.wait({closing, coming}, return_when=asyncio.FIRST_COMPLETED)
-            request = coming.result() if coming.done() else None
-            if request is None:
-                return
-            yield request
-    finally:
-        closing.cancel()
-        coming.cancel()
+__all__ = [
+    "REFLECTION_METHODS",
+    "Reflection",
+    "ServerReflectionRequest",
+    "ServerReflectionResponse",
+]

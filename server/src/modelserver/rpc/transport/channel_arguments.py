@@ -1,0 +1,56 @@
+"""gRPC's channel arguments as the native transport understands them. Pure."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+_UNLIMITED_MILLIS = 2**31 - 1
+
+
+def _seconds(value: int | str) -> float | None:
+    millis = int(value)
+    return None if millis in (0, _UNLIMITED_MILLIS) else millis / 1000
+
+
+def _limit(value: int | str) -> int | None:
+    return None if int(value) < 0 else int(value)
+
+
+_OPTIONS: Mapping[str, tuple[str, Callable[[int | str], object]]] = MappingProxyType(
+    {
+        "grpc.max_connection_age_ms": ("max_connection_age_seconds", _seconds),
+        "grpc.max_connection_age_grace_ms": ("max_connection_age_grace_seconds", _seconds),
+        "grpc.max_connection_idle_ms": ("max_connection_idle_seconds", _seconds),
+        "grpc.keepalive_time_ms": ("keepalive_seconds", _seconds),
+        "grpc.keepalive_timeout_ms": ("keepalive_timeout_seconds", lambda ms: int(ms) / 1000),
+        "grpc.max_concurrent_streams": ("max_concurrent_streams", int),
+        "grpc.max_receive_message_length": ("max_message_bytes", _limit),
+        "grpc.max_metadata_size": ("max_header_bytes", int),
+    }
+)
+
+_MOOT = frozenset(
+    {
+        "grpc.http2.max_ping_strikes",
+        "grpc.http2.min_ping_interval_without_data_ms",
+        "grpc.http2.min_recv_ping_interval_without_data_ms",
+        "grpc.keepalive_permit_without_calls",
+        "grpc.max_send_message_length",
+    }
+)
+"""Arguments that ask for nothing there: it never sends clients away for their pings, and answers of
+any size leave."""
+
+
+def native_options(arguments: Mapping[str, int | str]) -> dict[str, object]:
+    """The options of `modelserver_transport.Options` that these arguments stand for. Raises
+    ValueError where a number is expected and something else is given.
+    """
+    known = [name for name in arguments if name in _OPTIONS]
+    return {
+        option: convert(arguments[name]) for name in known for option, convert in [_OPTIONS[name]]
+    }
+
+
+def foreign_arguments(arguments: Mapping[str, int | str]) -> list[str]:
+    """The names of the arguments that only grpcio understands."""
+    return [name for name in arguments if name not in _OPTIONS and name not in _MOOT]
