@@ -19,7 +19,7 @@ from modelserver.rpc.prediction import PredictionService
 from modelserver.rpc.server import RpcServer
 from modelserver.rpc.service import Service, method_names
 from modelserver.rpc.transport.base import Transport
-from modelserver.rpc.transport.choice import make_transport
+from modelserver.rpc.transport.choice import Choice, choose_here, make_transport
 from modelserver.rpc.transport.connections import count_connections
 from modelserver.rpc.transport.options import GrpcOptions
 from modelserver.served_models import ServedModels
@@ -58,7 +58,7 @@ class ModelServer:
             ModelService(manager.monitor),
         ]
         methods = method_names(services)
-        self._transport = _make_transport(config, methods)
+        self._choice, self._transport = _make_transport(config, methods)
         self._rpc = RpcServer(self._transport, services)
         self._health = HealthPublisher(self._transport, manager.monitor)
         file = config.model_list_file
@@ -83,6 +83,7 @@ class ModelServer:
         """
         try:
             _check_port_is_free(self._config.port)
+            _log.info("%s", self._choice)
             self._open_admin_port()
             self._start_loading()
             if self._start_up().wait(stop):
@@ -161,7 +162,7 @@ class ModelServer:
         return has_stopped
 
 
-def _make_transport(config: ServerConfig, methods: list[str]) -> Transport:
+def _make_transport(config: ServerConfig, methods: list[str]) -> tuple[Choice, Transport]:
     arguments = dict(config.grpc_channel_arguments)
     if config.max_connection_age_seconds:
         age_millis = max(1, round(config.max_connection_age_seconds * 1000))
@@ -173,7 +174,8 @@ def _make_transport(config: ServerConfig, methods: list[str]) -> Transport:
         socket_path=config.grpc_socket_path if config.port else "",
         tls=None if certificates is None else certificates.read(),
     )
-    return make_transport(config.address, methods, options, config.transport)
+    choice = choose_here(config.transport, options)
+    return choice, make_transport(config.address, methods, options, choice.kind)
 
 
 def _check_port_is_free(port: int) -> None:

@@ -309,16 +309,16 @@ class SharedBatchScheduler:
             if not queue._batches.is_ready:
                 return False
             queue._num_running += 1
-        sizes = []
-        for batch in fill_batches(tasks, queue._batches.max_size):
-            sizes.append(batch.size)
+        batches = fill_batches(tasks, queue._batches.max_size)
+        for batch in batches:
             self._process(queue, batch)
         with self._lock:
-            for size in sizes:
-                self._batch_rows.add(size)
+            for batch in batches:
+                self._batch_rows.add(batch.size)
                 self._queue_seconds.add(0.0)
             queue._num_running -= 1
-            self._notify_if_drained(queue)
+            if queue._batches.is_closed:
+                self._notify_if_drained(queue)
         return True
 
     def _process(self, queue: ScheduledQueue[Any], batch: Batch[Any]) -> None:

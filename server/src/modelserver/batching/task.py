@@ -48,7 +48,7 @@ class DivisibleTask(BatchTask):
     __slots__ = ("unit",)
 
     def __init__(self, size: int, unit: int, shape: Hashable = None) -> None:
-        super().__init__(size, shape=shape)
+        super().__init__(size, None, shape)
         self.unit = unit
         """The rows of a part. `size` is a multiple of it."""
 
@@ -81,6 +81,15 @@ class Batch(Generic[TaskT]):
         self.size = 0
         """The sum of its tasks' sizes, in rows."""
         self.is_closed = False
+
+    @classmethod
+    def closed(cls, tasks: Sequence[TaskT]) -> "Batch[TaskT]":
+        """A batch of tasks that never waited."""
+        batch: Batch[TaskT] = cls()
+        batch._tasks = {id(task): task for task in tasks}
+        batch.size = sum([task.size for task in tasks])
+        batch.is_closed = True
+        return batch
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -122,22 +131,20 @@ class Batch(Generic[TaskT]):
         return f"<Batch {state}: {len(self)} tasks, size {self.size}>"
 
 
-def fill_batches(tasks: Sequence[DivisibleTask], max_size: int) -> Iterator[Batch[DivisibleTask]]:
+def fill_batches(tasks: Sequence[DivisibleTask], max_size: int) -> list[Batch[DivisibleTask]]:
     """Closed batches of `tasks`, of one shape, in their order, divided where a batch is full. No
     part may be larger than `max_size`.
     """
-    batch: Batch[DivisibleTask] = Batch()
+    batches = []
+    collected: list[DivisibleTask] = []
+    room = max_size
     for task in tasks:
-        while task.size > (room := max_size - batch.size):
+        while task.size > room:
             if room >= task.unit:
-                batch.add(task.take_first(room - room % task.unit))
-            yield _ready(batch)
-            batch = Batch()
-        batch.add(task)
-    yield _ready(batch)
-
-
-def _ready(batch: Batch[TaskT]) -> Batch[TaskT]:
-    batch.close()
-    batch.release()
-    return batch
+                collected.append(task.take_first(room - room % task.unit))
+            batches.append(Batch.closed(collected))
+            collected, room = [], max_size
+        collected.append(task)
+        room -= task.size
+    batches.append(Batch.closed(collected))
+    return batches

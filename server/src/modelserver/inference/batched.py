@@ -161,7 +161,7 @@ class _SignatureBatcher:
 
     def submit_lists(self, lists: Sequence[RequestList]) -> bool:
         """Run or queue lists of one batch shape; False where requests must come one by one."""
-        if not self._takes_lists or any(r.form.num_rows > self._max_rows for r in lists):
+        if not self._takes_lists or max([r.form.num_rows for r in lists]) > self._max_rows:
             return False
         tasks = [RequestListTask(requests, range(len(requests))) for requests in lists]
         is_light = self._run_time.is_below(LIGHT_SECONDS)
@@ -204,8 +204,8 @@ class _SignatureBatcher:
 
     def _run(self, batch: Batch[Task]) -> None:
         tasks = [task for task in batch if task.is_wanted()]
-        num_wanted = sum(task.size for task in tasks)
-        num_rows = round_up(num_wanted, self._allowed_sizes)
+        num_wanted = sum([task.size for task in tasks])
+        num_rows = round_up(num_wanted, self._allowed_sizes) if self._allowed_sizes else num_wanted
         is_alone = len(tasks) == 1 and isinstance(tasks[0], RequestTask)
         if not self._is_batchable or (is_alone and num_rows == num_wanted):
             self._run_each(tasks)
@@ -221,8 +221,12 @@ class _SignatureBatcher:
             return
         try:
             outputs = self._predict(inputs, self._output_names)
-            names = [task.output_names for task in tasks]
-            answers = split_outputs(outputs, names, [task.size for task in tasks], num_rows)
+            answers = split_outputs(
+                outputs,
+                [task.output_names for task in tasks],
+                [task.size for task in tasks],
+                num_rows,
+            )
         except BaseException as error:  # a plug-in's failure is its requests' answer
             self._recover(tasks, as_serving_error(error))
             return

@@ -121,8 +121,6 @@ def round_up(num_rows: int, allowed_batch_sizes: Sequence[int]) -> int:
     """The smallest allowed size that holds `num_rows`; `num_rows` where none is allowed or holds
     it. The sizes are in increasing order.
     """
-    if not allowed_batch_sizes:
-        return num_rows
     return next((size for size in allowed_batch_sizes if size >= num_rows), num_rows)
 
 
@@ -207,6 +205,8 @@ def split_outputs(
                 "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
                 "sizes of the input tensors"
             )
+    if len(sizes) == 1 and sizes[0] == num_rows:
+        return [{alias: outputs[alias] for alias in names[0]}]
     bounds = pairwise(accumulate(sizes, initial=0))
     return [
         {alias: outputs[alias][start:stop] for alias in aliases}

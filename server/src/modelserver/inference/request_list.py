@@ -29,19 +29,17 @@ class RequestForm:
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
     output_names: Sequence[str]
+    num_rows: int = field(init=False)
+    """Of one request's array."""
     num_bytes: int = field(init=False)
     """Of one request's array."""
     batch_shape: tuple[tuple[str, tuple[int, ...]], ...] = field(init=False)
     """What `merge.non_batch_shape` says of such a request: it shares batches with those."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "num_rows", self.shape[0])
         object.__setattr__(self, "num_bytes", math.prod(self.shape) * self.dtype.itemsize)
         object.__setattr__(self, "batch_shape", ((self.alias, self.shape[1:]),))
-
-    @property
-    def num_rows(self) -> int:
-        """Of each request."""
-        return self.shape[0]
 
 
 class RequestList(Protocol):
@@ -78,11 +76,13 @@ class RequestListTask(DivisibleTask):
     As a `RequestTask`, it is answered once, and used by one thread at a time.
     """
 
-    __slots__ = ("_requests", "_which")
+    __slots__ = ("_requests", "_which", "output_names")
 
     def __init__(self, requests: RequestList, which: Sequence[int]) -> None:
         form = requests.form
         super().__init__(len(which) * form.num_rows, form.num_rows, form.batch_shape)
+        self.output_names = form.output_names
+        """The outputs wanted, in the order of the answers."""
         self._requests = requests
         self._which = which
 
@@ -95,11 +95,6 @@ class RequestListTask(DivisibleTask):
         return part
 
     # Running…
-
-    @property
-    def output_names(self) -> Sequence[str]:
-        """The outputs wanted, in the order of the answers."""
-        return self._requests.form.output_names
 
     @property
     def inputs(self) -> Tensors:

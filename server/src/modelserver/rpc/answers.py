@@ -1,8 +1,9 @@
 """Answers to Predict calls: single ones serialised, many alike cut from one serialisation."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from modelserver.rpc.messages import PredictResponse
 from modelserver.rpc.model_spec import effective_model_spec
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.tensors import encode, travels_raw
+
+Kind: TypeAlias = tuple[np.dtype[np.generic], tuple[int, ...]]
+"""The type of an output, and its dimensions from 1 on."""
 
 
 def serialize(id: ServableId, signature_name: str, outputs: Tensors, *, as_content: bool) -> bytes:
@@ -73,29 +77,25 @@ class AnswerLayout:
     `starts`, one for each of `names`. All else is the same for outputs of these `kinds`.
     """
 
-    kinds: Sequence[tuple[np.dtype[np.generic], tuple[int, ...]]]
+    kinds: Sequence[Kind]
     names: Sequence[str]
     text: bytes
     starts: Sequence[int]
     sizes: Sequence[int]
+    prefix: bytes = field(init=False)
+    """What stands before the first hole."""
+    suffix: bytes = field(init=False)
+    """What stands behind the last hole."""
 
-    @property
-    def prefix(self) -> bytes:
-        """What stands before the first hole."""
-        return self.text[: self.starts[0]]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", self.text[: self.starts[0]])
+        object.__setattr__(self, "suffix", self.text[self.starts[-1] + self.sizes[-1] :])
 
-    @property
-    def suffix(self) -> bytes:
-        """What stands behind the last hole."""
-        return self.text[self.starts[-1] + self.sizes[-1] :]
-
-    def fits(self, outputs: Mapping[str, np.ndarray]) -> bool:
+    def fits(self, outputs: Tensors) -> bool:
         """Whether these outputs, of any number of requests, have the types and shapes it is for."""
-        return len(outputs) == len(self.kinds) and kinds_of(outputs) == self.kinds
+        return kinds_of(outputs) == self.kinds
 
-    def pieces(
-        self, outputs: Mapping[str, np.ndarray], count: int
-    ) -> tuple[np.ndarray, bytes, bytes]:
+    def pieces(self, outputs: Tensors, count: int) -> tuple[np.ndarray, bytes, bytes]:
         """The answers to `count` requests as equal pieces between a prefix and a suffix."""
         if len(self.names) == 1:
             return _in_one_piece(outputs[self.names[0]]), self.prefix, self.suffix
@@ -106,14 +106,12 @@ class AnswerLayout:
         return answers, b"", b""
 
 
-def kinds_of(
-    outputs: Mapping[str, np.ndarray],
-) -> list[tuple[np.dtype[np.generic], tuple[int, ...]]]:
+def kinds_of(outputs: Tensors) -> list[Kind]:
     """What a layout depends on."""
     return [(array.dtype, array.shape[1:]) for array in outputs.values()]
 
 
-def find_layout(form: AnswerForm, outputs: Mapping[str, np.ndarray]) -> AnswerLayout | None:
+def find_layout(form: AnswerForm, outputs: Tensors) -> AnswerLayout | None:
     """The layout of answers with such outputs; None where there is none, as the length of an answer
     depends on its values, or they are not numbers.
 
@@ -132,8 +130,10 @@ def find_layout(form: AnswerForm, outputs: Mapping[str, np.ndarray]) -> AnswerLa
     text = form.serialize(first)
     starts = [text.find(_as_bytes(first[name]).tobytes()) for name in shapes]
     sizes = [first[name].nbytes for name in shapes]
+    if min(starts) < 0:
+        return None
     layout = AnswerLayout(kinds_of(outputs), list(shapes), text, starts, sizes)
-    return layout if min(starts) >= 0 and _fill(layout, second) == form.serialize(second) else None
+    return layout if _fill(layout, second) == form.serialize(second) else None
 
 
 def _sample(
@@ -143,7 +143,7 @@ def _sample(
     return (random.random(shape) * 100).astype(dtype)
 
 
-def _fill(layout: AnswerLayout, outputs: Mapping[str, np.ndarray]) -> bytes:
+def _fill(layout: AnswerLayout, outputs: Tensors) -> bytes:
     rows, prefix, suffix = layout.pieces(outputs, 1)
     return prefix + rows.tobytes() + suffix
 

@@ -5,8 +5,7 @@ answers.
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,20 +22,13 @@ _logger = logging.getLogger(__name__)
 ItemT = TypeVar("ItemT")
 
 
-@dataclass(frozen=True, slots=True)
-class PredictCalls:
-    """Calls that a template fits. Their values are in their bodies, or `contents` has them."""
+class PredictCalls(NamedTuple):
+    """Calls that a template fits. Their values are in `sources`, from `offset` on."""
 
     template: PredictTemplate
     calls: MethodCalls
-    contents: Sequence[bytes] | None = None
-
-    @property
-    def values(self) -> tuple[Sequence[bytes], int]:
-        """What the values are in, and from where on."""
-        if self.contents is None:
-            return self.calls.bodies, self.template.offset
-        return self.contents, 0
+    sources: Sequence[bytes]
+    offset: int
 
 
 class PredictList:
@@ -44,7 +36,7 @@ class PredictList:
     any more.
     """
 
-    __slots__ = ("_handle", "_ids", "_lock", "_num_open", "calls", "form", "replies")
+    __slots__ = ("_handle", "_ids", "_lock", "_num_open", "calls", "form", "predictor", "replies")
 
     def __init__(
         self, calls: PredictCalls, handle: ServableHandle[AsyncPredictor], replies: Replies
@@ -52,15 +44,12 @@ class PredictList:
         self.calls = calls
         self.replies = replies
         self.form = calls.template.form
+        self.predictor = handle.servable
+        """What is to compute the answers."""
         self._handle = handle
         self._ids = calls.calls.ids
         self._lock = threading.Lock()
         self._num_open = len(self._ids)
-
-    @property
-    def predictor(self) -> AsyncPredictor:
-        """What is to compute the answers."""
-        return self._handle.servable
 
     def release(self) -> None:
         """Give the handle back: the calls are not going to be answered from here."""
@@ -80,7 +69,7 @@ class PredictList:
 
     def write(self, which: Sequence[int], out: np.ndarray) -> None:
         """Copy the values out of the bodies, as `RequestList.write`."""
-        sources, offset = self.calls.values
+        _, _, sources, offset = self.calls
         # Types that Python has no name for move as bytes.
         raw = out.view(np.uint8) if out.dtype.kind == "V" else out
         self.replies.gather(raw, _of(sources, which), offset, self.form.num_bytes)

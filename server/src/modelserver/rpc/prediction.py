@@ -86,9 +86,13 @@ class PredictionService:
             self._recognise(calls, place, replies, parsed)
         together: dict[Hashable, list[PredictList]] = {}
         for template, places in known.items():
-            self._claim_list(together, PredictCalls(template, calls.of(places)), replies)
+            own = calls.of(places)
+            fitting = PredictCalls(template, own, own.bodies, template.offset)
+            self._claim_list(together, fitting, replies)
         for template, (places, contents) in parsed.items():
-            self._claim_list(together, PredictCalls(template, calls.of(places), contents), replies)
+            self._claim_list(
+                together, PredictCalls(template, calls.of(places), contents, 0), replies
+            )
         for lists in together.values():
             if not lists[0].predictor.submit_lists(lists):
                 self._submit_singly(lists)

@@ -15,6 +15,9 @@ def _limit(value: int | str) -> int | None:
     return None if int(value) < 0 else int(value)
 
 
+_RECEIVED = "grpc.max_receive_message_length"
+_SENT = "grpc.max_send_message_length"
+
 _OPTIONS: Mapping[str, tuple[str, Callable[[int | str], object]]] = MappingProxyType(
     {
         "grpc.max_connection_age_ms": ("max_connection_age_seconds", _seconds),
@@ -23,8 +26,9 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[int | str], object]]] = MappingProxy
         "grpc.keepalive_time_ms": ("keepalive_seconds", _seconds),
         "grpc.keepalive_timeout_ms": ("keepalive_timeout_seconds", lambda ms: int(ms) / 1000),
         "grpc.max_concurrent_streams": ("max_concurrent_streams", int),
-        "grpc.max_receive_message_length": ("max_message_bytes", _limit),
         "grpc.max_metadata_size": ("max_header_bytes", int),
+        _RECEIVED: ("max_message_bytes", _limit),
+        _SENT: ("max_message_bytes", _limit),
     }
 )
 
@@ -34,11 +38,9 @@ _MOOT = frozenset(
         "grpc.http2.min_ping_interval_without_data_ms",
         "grpc.http2.min_recv_ping_interval_without_data_ms",
         "grpc.keepalive_permit_without_calls",
-        "grpc.max_send_message_length",
     }
 )
-"""Arguments that ask for nothing there: it never sends clients away for their pings, and answers of
-any size leave."""
+"""Arguments that ask for nothing there: it never sends clients away for their pings."""
 
 
 def native_options(arguments: Mapping[str, int | str]) -> dict[str, object]:
@@ -51,6 +53,12 @@ def native_options(arguments: Mapping[str, int | str]) -> dict[str, object]:
     }
 
 
-def foreign_arguments(arguments: Mapping[str, int | str]) -> list[str]:
-    """The names of the arguments that only grpcio understands."""
-    return [name for name in arguments if name not in _OPTIONS and name not in _MOOT]
+def grpcio_only(arguments: Mapping[str, int | str]) -> str:
+    """Which of the arguments only grpcio can honour, as a sentence; empty if there is none."""
+    foreign = [name for name in arguments if name not in _OPTIONS and name not in _MOOT]
+    if foreign:
+        given = ",".join(f"{name}={arguments[name]}" for name in foreign)
+        return f"--grpc_channel_arguments={given} is known to grpcio only"
+    if int(arguments.get(_RECEIVED, -1)) != int(arguments.get(_SENT, -1)):
+        return f"the native transport has one limit for both {_RECEIVED} and {_SENT}"
+    return ""

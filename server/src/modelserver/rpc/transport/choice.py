@@ -1,18 +1,15 @@
 """Which transport serves, and why."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from modelserver.errors import FailedPreconditionError
 from modelserver.rpc.transport.base import Transport
-from modelserver.rpc.transport.channel_arguments import foreign_arguments
+from modelserver.rpc.transport.channel_arguments import grpcio_only
 from modelserver.rpc.transport.grpc_aio import GrpcAioTransport
 from modelserver.rpc.transport.native import NativeTransport, why_not_native
 from modelserver.rpc.transport.options import GrpcOptions
-
-_log = logging.getLogger(__name__)
 
 
 class TransportKind(Enum):
@@ -25,7 +22,7 @@ class TransportKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A transport, and why it is not the other one; no reason is needed for the native one."""
+    """A transport, and why it is not the native one."""
 
     kind: TransportKind
     reason: str = ""
@@ -43,8 +40,7 @@ def choose(wanted: TransportKind, arguments: Mapping[str, int | str], missing: s
     """
     if wanted is TransportKind.GRPC:
         return Choice(TransportKind.GRPC, "--transport=grpc")
-    foreign = ", ".join(foreign_arguments(arguments))
-    obstacle = missing or (foreign and f"only grpcio knows the channel argument {foreign}")
+    obstacle = missing or grpcio_only(arguments)
     if not obstacle:
         return Choice(TransportKind.NATIVE)
     if wanted is TransportKind.NATIVE:
@@ -55,16 +51,19 @@ def choose(wanted: TransportKind, arguments: Mapping[str, int | str], missing: s
     return Choice(TransportKind.GRPC, obstacle)
 
 
+def choose_here(wanted: TransportKind, options: GrpcOptions) -> Choice:
+    """Decide by what is installed. Raises as `choose`."""
+    return choose(wanted, dict(options.channel_arguments), why_not_native())
+
+
 def make_transport(
     address: str,
     methods: Sequence[str],
     options: GrpcOptions | None = None,
     wanted: TransportKind = TransportKind.AUTO,
 ) -> Transport:
-    """Make the transport that suits best, and say in the log which it is. Raises as `choose`."""
+    """Make the transport that `choose_here` chooses. Raises as that."""
     options = options or GrpcOptions()
-    choice = choose(wanted, dict(options.channel_arguments), why_not_native())
-    _log.info("%s", choice)
-    if choice.kind is TransportKind.NATIVE:
+    if choose_here(wanted, options).kind is TransportKind.NATIVE:
         return NativeTransport(address, methods, options)
     return GrpcAioTransport(address, methods, options)

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from modelserver.clock import SystemClock
-from modelserver.errors import UnavailableError
+from modelserver.errors import InvalidArgumentError, UnavailableError
 from modelserver.rpc.transport.base import (
     Answer,
     Calls,
@@ -124,6 +124,15 @@ class GrpcAioTransport:
     def set_tls(self, credentials: TlsCredentials) -> None:
         """Use these from the next connection on, as `Transport.set_tls`."""
         check_pem(credentials)
+        asked = credentials.requires_client_certificate
+        if (
+            self._server is not None
+            and self._tls
+            and asked != self._tls.requires_client_certificate
+        ):
+            raise InvalidArgumentError(
+                "TLS: whether clients need a certificate can be changed by a restart only"
+            )
         self._tls = credentials
 
     def ping(self, answer: Callable[[], None]) -> None:
@@ -143,8 +152,10 @@ class GrpcAioTransport:
     async def _start(self) -> int:
         server = grpc.aio.server(options=_channel_arguments(self._options))
         server.add_generic_rpc_handlers([_MethodTable(self._handlers())])
+        is_socket = self._address.startswith("unix:")
         try:
-            port = _bind(server, self._address) if self._tls is None else self._bind_tls(server)
+            is_plain = is_socket or self._tls is None
+            port = _bind(server, self._address) if is_plain else self._bind_tls(server)
             if self._options.socket_path:
                 _bind(server, f"unix:{self._options.socket_path}")
         except UnavailableError:
@@ -154,7 +165,7 @@ class GrpcAioTransport:
             raise
         await server.start()
         self._server = server
-        return 0 if self._address.startswith("unix:") else port
+        return 0 if is_socket else port
 
     def _bind_tls(self, server: grpc.aio.Server) -> int:
         assert self._tls is not None

@@ -26,9 +26,9 @@ _obstacle = ""
 try:
     import modelserver_transport
 except ModuleNotFoundError:
-    _obstacle = "the package modelserver-transport is not installed"
+    _obstacle = "the wheel modelserver-transport is not installed"
 except ImportError as _error:
-    _obstacle = f"the package modelserver-transport cannot be loaded: {_error}"
+    _obstacle = f"the wheel modelserver-transport cannot be loaded: {_error}"
 
 
 def why_not_native() -> str:
@@ -50,7 +50,6 @@ class NativeTransport:
         self, address: str, methods: Sequence[str], options: GrpcOptions | None = None
     ) -> None:
         options = options or GrpcOptions()
-        self._address = address
         self._native = _make(address, methods, options)
         services = {method.split("/")[1] for method in methods} | {HEALTH_SERVICE}
         reflection = Reflection(services, options.descriptor_set, [HEALTH_DESCRIPTOR])
@@ -63,7 +62,7 @@ class NativeTransport:
         try:
             port = self._native.start()
         except OSError as error:
-            raise UnavailableError(f"Could not listen on {self._address}: {error}") from error
+            raise UnavailableError(f"The gRPC server {error.strerror or error}") from error
         self._streams.start()
         return port
 
@@ -152,12 +151,12 @@ def _make(
     if _obstacle:
         raise UnimplementedError(f"There is no native transport: {_obstacle}")
     addresses = [address, f"unix:{options.socket_path}"] if options.socket_path else [address]
-    given: dict[str, Any] = {
-        "max_message_bytes": options.max_message_bytes,
-        "seconds_bounds": SECONDS,
-        **native_options(dict(options.channel_arguments)),
-    }
     try:
+        given: dict[str, Any] = {
+            "max_message_bytes": options.max_message_bytes,
+            "seconds_bounds": SECONDS,
+            **native_options(dict(options.channel_arguments)),
+        }
         native = modelserver_transport.Options(**given)
         return modelserver_transport.Transport(addresses, methods, STREAM_METHODS, native)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Health and reflection on the streams of the native transport."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from modelserver.rpc.transport.reflection import (
 
 STREAM_METHODS = (CHECK, WATCH, *REFLECTION_METHODS)
 """What `Streams` answers, in the order in which it expects them to be numbered."""
+
+_log = logging.getLogger(__name__)
 
 _ECHO = -1
 
@@ -116,6 +119,9 @@ class Streams:
                 self._handlers[method](stream, message)
             except DecodeError as error:
                 self._port.end_stream(stream, StatusCode.INTERNAL, f"no such request: {error}")
+            except Exception as error:  # the next stream deserves an answer all the same
+                _log.exception("A question about health or services could not be answered.")
+                self._port.end_stream(stream, StatusCode.INTERNAL, str(error))
 
     def _hang_up(self, stream: int, method: int) -> None:
         watcher = self._watchers.get(stream)

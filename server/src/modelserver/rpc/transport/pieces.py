@@ -31,6 +31,5 @@ def split(rows: ContiguousBuffer, count: int, prefix: bytes, suffix: bytes) -> l
         raise ValueError(f"a buffer of {view.nbytes} bytes cannot be cut into {count} answers")
     content = view.tobytes()
     size = view.nbytes // count
-    return [
-        prefix + content[start : start + size] + suffix for start in range(0, size * count, size)
-    ]
+    starts = [number * size for number in range(count)]
+    return [prefix + content[start : start + size] + suffix for start in starts]
