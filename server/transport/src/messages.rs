@@ -1,0 +1,157 @@
+//! Messages of streaming methods on their way to Python, and where the streams are.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::calls::Address;
+use crate::id_map::IdMap;
+use crate::waiting::{News, Waiting};
+
+/// The index that stands for the echo of a ping.
+pub(crate) const PING: i64 = -1;
+
+/// Something that came in.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// Of the stream, or the token of a ping.
+    pub(crate) stream: i64,
+    /// Index into the transport's streaming methods, or `PING`.
+    pub(crate) method: i64,
+    /// None: the client has finished sending, or is gone.
+    pub(crate) message: Option<Bytes>,
+}
+
+/// Everything that has come in since the last time.
+#[derive(Debug, Default)]
+pub(crate) struct TakenMessages {
+    pub(crate) messages: Vec<Incoming>,
+    /// Whether this is the end.
+    pub(crate) is_end: bool,
+}
+
+impl TakenMessages {
+    /// Whether there is anything to tell.
+    pub(crate) fn is_news(&self) -> bool {
+        self.is_end || !self.messages.is_empty()
+    }
+}
+
+/// The open streams and what they have brought. Thread-safe; one lock.
+#[derive(Debug)]
+pub(crate) struct MessageQueue {
+    queue: Waiting<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    streams: IdMap<u64, Address>,
+    last_stream: u64,
+    /// Of `incoming`.
+    limit: usize,
+    incoming: Vec<Incoming>,
+    is_closed: bool,
+}
+
+impl News for Queue {
+    fn has_news(&self) -> bool {
+        self.is_closed || !self.incoming.is_empty()
+    }
+}
+
+impl MessageQueue {
+    /// For up to `limit` messages at a time.
+    pub(crate) fn new(limit: usize) -> Self {
+        MessageQueue {
+            queue: Waiting::new(Queue {
+                streams: IdMap::default(),
+                last_stream: 0,
+                limit,
+                incoming: Vec::new(),
+                is_closed: false,
+            }),
+        }
+    }
+
+    /// A stream has begun. Returns its id, which is never used again.
+    pub(crate) fn open(&self, address: Address) -> u64 {
+        self.queue.with(|queue| {
+            queue.last_stream += 1;
+            queue.streams.insert(queue.last_stream, address);
+            queue.last_stream
+        })
+    }
+
+    /// Queue what a stream has brought. False if too much waits already.
+    pub(crate) fn push(&self, stream: u64, method: u32, message: Option<Bytes>) -> bool {
+        self.queue.change(|queue| {
+            let has_room = queue.incoming.len() < queue.limit || message.is_none();
+            if has_room {
+                queue.push(stream as i64, i64::from(method), message);
+            }
+            has_room
+        })
+    }
+
+    /// A client has given a stream up. Told to Python unless Python has ended the stream.
+    pub(crate) fn abandon(&self, stream: u64, method: u32) {
+        self.queue.change(|queue| {
+            if queue.streams.remove(&stream).is_some() {
+                queue.push(stream as i64, i64::from(method), None);
+            }
+        });
+    }
+
+    /// Echo a ping.
+    pub(crate) fn echo(&self, token: i64) {
+        self.queue.change(|queue| queue.push(token, PING, None));
+    }
+
+    /// Where a stream is; None if it is gone.
+    pub(crate) fn address(&self, stream: u64) -> Option<Address> {
+        self.queue.with(|queue| queue.streams.get(&stream).copied())
+    }
+
+    /// Take a stream to end it; None if it is gone.
+    pub(crate) fn remove(&self, stream: u64) -> Option<Address> {
+        self.queue.with(|queue| queue.streams.remove(&stream))
+    }
+
+    /// Take every stream to end it.
+    pub(crate) fn remove_rest(&self) -> Vec<Address> {
+        self.queue
+            .with(|queue| queue.streams.drain().map(|(_, address)| address).collect())
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn close(&self) {
+        self.queue.change(|queue| queue.is_closed = true);
+    }
+
+    /// Hand over what has come in, without waiting.
+    pub(crate) fn take(&self) -> TakenMessages {
+        self.queue.with(Queue::take)
+    }
+
+    /// Hand over what has come in once something has, or at `until` (None = for ever).
+    pub(crate) fn wait(&self, until: Option<Instant>) -> TakenMessages {
+        self.queue.wait(until, Queue::take)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, stream: i64, method: i64, message: Option<Bytes>) {
+        self.incoming.push(Incoming {
+            stream,
+            method,
+            message,
+        });
+    }
+
+    fn take(&mut self) -> TakenMessages {
+        TakenMessages {
+            is_end: self.is_closed && self.incoming.is_empty(),
+            messages: std::mem::take(&mut self.incoming),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What h2 reads and writes, with a tap on what is read.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::authority::AuthorityFilter;
+use crate::frame_tap::{CONTINUATION, FrameTap, HEADERS, RST_STREAM};
+use crate::id_map::BuildIdHasher;
+use crate::wire::Wire;
+
+/// What was learnt from the bytes that have been read. Shared by the tap and its connection.
+#[derive(Debug, Default)]
+pub(crate) struct ReadLog {
+    /// Streams that the client has reset, until the connection has looked at them.
+    pub(crate) resets: RefCell<HashSet<u32, BuildIdHasher>>,
+    /// Whether anything has come since the connection last looked.
+    pub(crate) has_read: Cell<bool>,
+}
+
+impl ReadLog {
+    /// Whether the client has reset this stream; forget it then.
+    pub(crate) fn take_reset(&self, stream: u32) -> bool {
+        let mut resets = self.resets.borrow_mut();
+        !resets.is_empty() && resets.remove(&stream)
+    }
+
+    /// Take the streams that were reset, of those up to `last`: the others have not come yet.
+    pub(crate) fn take_resets(&self, last: u32) -> Vec<u32> {
+        let mut resets = self.resets.borrow_mut();
+        let taken = resets
+            .iter()
+            .copied()
+            .filter(|stream| *stream <= last)
+            .collect();
+        resets.retain(|stream| *stream > last);
+        taken
+    }
+}
+
+/// What h2 reads from and writes to: a wire, with a tap on what is read.
+#[derive(Debug)]
+pub(crate) struct Tapped {
+    wire: Rc<RefCell<Wire>>,
+    tap: FrameTap,
+    /// For clients that came by a unix socket.
+    authority: Option<AuthorityFilter>,
+    log: Rc<ReadLog>,
+}
+
+impl Tapped {
+    pub(crate) fn new(wire: Rc<RefCell<Wire>>, log: Rc<ReadLog>) -> Self {
+        let is_unix = wire.borrow().is_unix();
+        Tapped {
+            wire,
+            tap: FrameTap::new(),
+            authority: is_unix.then(AuthorityFilter::default),
+            log,
+        }
+    }
+
+    fn follow(&mut self, read: &mut [u8]) {
+        self.log.has_read.set(true);
+        let mut blocks = Vec::new();
+        let has_filter = self.authority.is_some();
+        self.tap.feed(read, |piece| match piece.kind {
+            RST_STREAM if piece.is_last => {
+                self.log.resets.borrow_mut().insert(piece.stream);
+            }
+            HEADERS | CONTINUATION if has_filter => blocks.push(piece.range),
+            _ => {}
+        });
+        if let Some(filter) = &mut self.authority {
+            blocks
+                .into_iter()
+                .for_each(|block| filter.feed(&mut read[block]));
+        }
+    }
+}
+
+impl AsyncRead for Tapped {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(this.wire.borrow_mut().poll_read(cx, buf))?;
+        this.follow(&mut buf.filled_mut()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tapped {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.wire.borrow_mut().poll_write(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.wire.borrow_mut().poll_write(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut wire = self.wire.borrow_mut();
+        match wire.is_corked {
+            true => Poll::Ready(Ok(())),
+            false => wire.poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut wire = self.wire.borrow_mut();
+        ready!(wire.poll_flush(cx))?;
+        wire.poll_shutdown(cx)
+    }
+}
