@@ -1,7 +1,7 @@
 """Answers to Predict calls: single ones serialised, many alike cut from one serialisation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ from modelserver.rpc.replies import Replies
 from modelserver.rpc.tensors import encode, travels_raw
 
 Kind: TypeAlias = tuple[np.dtype[np.generic], tuple[int, ...]]
-"""The type of an output, and its dimensions from 1 on."""
+"""The type of an output, and the shape that it has in one answer."""
 
 
 def serialize(id: ServableId, signature_name: str, outputs: Tensors, *, as_content: bool) -> bytes:
@@ -30,12 +30,11 @@ def serialize(id: ServableId, signature_name: str, outputs: Tensors, *, as_conte
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
     """What the answers to requests of one form have in common, but for their outputs' types and
-    shapes. `num_rows` are those of one request; `as_content` is as for `serialize`.
+    shapes. `as_content` is as for `serialize`.
     """
 
     id: ServableId
     signature_name: str
-    num_rows: int
     as_content: bool
 
     def serialize(self, outputs: Tensors) -> bytes:
@@ -51,33 +50,29 @@ class Answers:
 
     def __init__(self, form: AnswerForm) -> None:
         self._form = form
-        self._layout: AnswerLayout | None = None
+        self._latest: tuple[list[Kind], AnswerLayout | None] = [], None
 
     def send(self, ids: Sequence[int], outputs: Tensors, replies: Replies) -> None:
-        """Answer calls with their rows of `outputs`. Raises what an answer cannot be made for, and
-        then has sent none.
+        """Answer one call with `outputs`, or several with equal parts of their rows. Raises what an
+        answer cannot be made for, and then has sent none.
         """
-        layout = self._layout
-        if layout is None or not layout.fits(outputs):
-            layout = self._layout = find_layout(self._form, outputs)
+        kinds = kinds_of(outputs, len(ids))
+        known, layout = self._latest
+        if known != kinds:
+            layout = find_layout(self._form, list(outputs), kinds)
+            self._latest = kinds, layout
         if layout is None:
-            replies.send_many(ids, [self._serialize(outputs, n) for n in range(len(ids))])
+            replies.send_many(ids, [self._form.serialize(o) for o in _parts(outputs, len(ids))])
         else:
             replies.send_split(ids, *layout.pieces(outputs, len(ids)))
-
-    def _serialize(self, outputs: Tensors, place: int) -> bytes:
-        start = place * self._form.num_rows
-        stop = start + self._form.num_rows
-        return self._form.serialize({name: array[start:stop] for name, array in outputs.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLayout:
     """Where the values of the outputs stand in an answer: `text` has holes of `sizes` bytes at
-    `starts`, one for each of `names`. All else is the same for outputs of these `kinds`.
+    `starts`, one for each of `names`. All else is the same for outputs of the same kinds.
     """
 
-    kinds: Sequence[Kind]
     names: Sequence[str]
     text: bytes
     starts: Sequence[int]
@@ -91,10 +86,6 @@ class AnswerLayout:
         object.__setattr__(self, "prefix", self.text[: self.starts[0]])
         object.__setattr__(self, "suffix", self.text[self.starts[-1] + self.sizes[-1] :])
 
-    def fits(self, outputs: Tensors) -> bool:
-        """Whether these outputs, of any number of requests, have the types and shapes it is for."""
-        return kinds_of(outputs) == self.kinds
-
     def pieces(self, outputs: Tensors, count: int) -> tuple[np.ndarray, bytes, bytes]:
         """The answers to `count` requests as equal pieces between a prefix and a suffix."""
         if len(self.names) == 1:
@@ -106,34 +97,49 @@ class AnswerLayout:
         return answers, b"", b""
 
 
-def kinds_of(outputs: Tensors) -> list[Kind]:
-    """What a layout depends on."""
-    return [(array.dtype, array.shape[1:]) for array in outputs.values()]
+def kinds_of(outputs: Tensors, count: int) -> list[Kind]:
+    """What each of `count` answers has of `outputs`. One has all, whatever its shape: it need not
+    have rows.
+    """
+    if count == 1:
+        return [(array.dtype, array.shape) for array in outputs.values()]
+    return [(a.dtype, (a.shape[0] // count, *a.shape[1:])) for a in outputs.values()]
 
 
-def find_layout(form: AnswerForm, outputs: Tensors) -> AnswerLayout | None:
+def find_layout(form: AnswerForm, names: Sequence[str], kinds: list[Kind]) -> AnswerLayout | None:
     """The layout of answers with such outputs; None where there is none, as the length of an answer
     depends on its values, or they are not numbers.
 
     It is not guessed: of two answers with different values, one must be the other with the values
     exchanged.
     """
-    shapes = {name: (form.num_rows, *array.shape[1:]) for name, array in outputs.items()}
-    is_raw = all(travels_raw(a.dtype, as_content=form.as_content) for a in outputs.values())
-    if not is_raw or not all(map(math.prod, shapes.values())):
+    is_raw = all(travels_raw(dtype, as_content=form.as_content) for dtype, _ in kinds)
+    if not is_raw or not all(math.prod(shape) for _, shape in kinds):
         return None
     random = np.random.default_rng(seed=0)
     first, second = (
-        {name: _sample(random, outputs[name].dtype, shape) for name, shape in shapes.items()}
+        {name: _sample(random, *kind) for name, kind in zip(names, kinds, strict=True)}
         for _ in range(2)
     )
     text = form.serialize(first)
-    starts = [text.find(_as_bytes(first[name]).tobytes()) for name in shapes]
-    sizes = [first[name].nbytes for name in shapes]
+    starts = [text.find(_as_bytes(array).tobytes()) for array in first.values()]
+    sizes = [array.nbytes for array in first.values()]
     if min(starts) < 0:
         return None
-    layout = AnswerLayout(kinds_of(outputs), list(shapes), text, starts, sizes)
+    layout = AnswerLayout(names, text, starts, sizes)
     return layout if _fill(layout, second) == form.serialize(second) else None
+
+
+def _parts(outputs: Tensors, count: int) -> Iterator[Tensors]:
+    """What each of `count` answers is made of."""
+    if count == 1:
+        yield outputs
+        return
+    for place in range(count):
+        yield {
+            name: array[place * len(array) // count : (place + 1) * len(array) // count]
+            for name, array in outputs.items()
+        }
 
 
 def _sample(
@@ -151,7 +157,7 @@ def _fill(layout: AnswerLayout, outputs: Tensors) -> bytes:
 def _in_one_piece(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "V":  # Python has no name for it
         return _as_bytes(array)
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:

@@ -162,7 +162,7 @@ def make_template(
         len(body),
         offset,
         tail=body[offset + len(values) :],
-        answers=Answers(AnswerForm(handle.id, signature.name, len(array), as_content)),
+        answers=Answers(AnswerForm(handle.id, signature.name, as_content)),
     )
 
 
