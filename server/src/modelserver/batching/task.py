@@ -85,7 +85,7 @@ class Batch(Generic[TaskT]):
     @classmethod
     def closed(cls, tasks: Sequence[TaskT]) -> "Batch[TaskT]":
         """A batch of tasks that never waited."""
-        batch: Batch[TaskT] = cls()
+        batch: Batch[TaskT] = cls(tasks[0].shape)
         batch._tasks = {id(task): task for task in tasks}
         batch.size = sum([task.size for task in tasks])
         batch.is_closed = True

@@ -110,24 +110,46 @@ def find_layout(form: AnswerForm, names: Sequence[str], kinds: list[Kind]) -> An
     """The layout of answers with such outputs; None where there is none, as the length of an answer
     depends on its values, or they are not numbers.
 
-    It is not guessed: of two answers with different values, one must be the other with the values
-    exchanged.
+    It is not guessed: where an output stands is seen from what changes with its values.
     """
     is_raw = all(travels_raw(dtype, as_content=form.as_content) for dtype, _ in kinds)
-    if not is_raw or not all(math.prod(shape) for _, shape in kinds):
+    if not names or not is_raw or not all(math.prod(shape) for _, shape in kinds):
         return None
-    random = np.random.default_rng(seed=0)
-    first, second = (
-        {name: _sample(random, *kind) for name, kind in zip(names, kinds, strict=True)}
-        for _ in range(2)
-    )
-    text = form.serialize(first)
-    starts = [text.find(_as_bytes(array).tobytes()) for array in first.values()]
-    sizes = [array.nbytes for array in first.values()]
-    if min(starts) < 0:
+    before = {name: _sample(*kind) for name, kind in zip(names, kinds, strict=True)}
+    text = form.serialize(before)
+    starts = []
+    for name, array in before.items():
+        changed = _opposite(array)
+        start = _changed_from(text, form.serialize(before | {name: changed}), changed.tobytes())
+        if start is None:
+            return None
+        starts.append(start)
+    return AnswerLayout(names, text, starts, [array.nbytes for array in before.values()])
+
+
+def _sample(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> np.ndarray:
+    """Values that survive a trip through a message bit by bit: 12.08 as a float, True as a bool."""
+    if dtype.kind == "b":
+        return np.ones(shape, dtype)
+    return np.frombuffer(b"A" * (math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+
+
+def _opposite(sample: np.ndarray) -> np.ndarray:
+    """Such values that differ from the sample's in every byte."""
+    if sample.dtype.kind == "b":
+        return np.zeros_like(sample)
+    return np.frombuffer(sample.tobytes().lower(), sample.dtype).reshape(sample.shape)
+
+
+def _changed_from(before: bytes, after: bytes, values: bytes) -> int | None:
+    """Where `values` stand in `after`, if that is all in which it differs from `before`."""
+    if len(before) != len(after):
         return None
-    layout = AnswerLayout(names, text, starts, sizes)
-    return layout if _fill(layout, second) == form.serialize(second) else None
+    changed = np.flatnonzero(np.frombuffer(before, np.uint8) != np.frombuffer(after, np.uint8))
+    if len(changed) != len(values):
+        return None
+    start = int(changed[0])
+    return start if after[start : start + len(values)] == values else None
 
 
 def _parts(outputs: Tensors, count: int) -> Iterator[Tensors]:
@@ -140,18 +162,6 @@ def _parts(outputs: Tensors, count: int) -> Iterator[Tensors]:
             name: array[place * len(array) // count : (place + 1) * len(array) // count]
             for name, array in outputs.items()
         }
-
-
-def _sample(
-    random: np.random.Generator, dtype: np.dtype[np.generic], shape: tuple[int, ...]
-) -> np.ndarray:
-    """Values whose bytes stand nowhere else in an answer, unless they are very few."""
-    return (random.random(shape) * 100).astype(dtype)
-
-
-def _fill(layout: AnswerLayout, outputs: Tensors) -> bytes:
-    rows, prefix, suffix = layout.pieces(outputs, 1)
-    return prefix + rows.tobytes() + suffix
 
 
 def _in_one_piece(array: np.ndarray) -> np.ndarray:

@@ -55,6 +55,11 @@ class PredictList:
         """Give the handle back: the calls are not going to be answered from here."""
         self._handle.release()
 
+    def give_up(self, error: ServingError) -> None:
+        """Answer with `error` whoever has no answer yet, and give the handle back."""
+        self.replies.send_many(self._ids, [error_answer(error)] * len(self._ids))
+        self._handle.release()
+
     def __len__(self) -> int:
         return len(self._ids)
 

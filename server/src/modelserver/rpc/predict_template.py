@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from weakref import ref
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from modelserver.core.handle import ServableHandle
-from modelserver.core.servable import ServableRequest
+from modelserver.core.servable import ServableId, ServableRequest
 from modelserver.inference.predictor import AsyncPredictor, Prediction
 from modelserver.inference.request_list import RequestForm
 from modelserver.rpc.answers import AnswerForm, Answers
@@ -33,10 +34,11 @@ class PredictTemplate:
     """A request but for its values, which are `form.num_bytes` from `offset` on of `num_bytes`
     altogether, with `tail` behind them.
 
-    It holds only for `predictor`, which `request` meant when it was made.
+    It holds only for `predictor` as version `id`, which `request` meant when it was made.
     """
 
     request: ServableRequest
+    id: ServableId
     predictor: "ref[AsyncPredictor]"
     batch_key: Hashable
     """The same for templates whose requests may share runs."""
@@ -45,6 +47,10 @@ class PredictTemplate:
     offset: int
     tail: bytes
     answers: Answers
+
+    def holds_for(self, handle: ServableHandle[object]) -> bool:
+        """Whether its request still means what it meant."""
+        return handle.servable is self.predictor() and handle.id == self.id
 
     def fits(self, body: bytes) -> bool:
         """Whether a body with its header is one of its requests."""
@@ -98,7 +104,7 @@ class PredictTemplates:
 
     def add(self, body: bytes, request: PredictRequest, template: PredictTemplate) -> None:
         """Know the like of `body`, which is `request`, from now on."""
-        if len(self._by_header) >= MAX_TEMPLATES:
+        if max(len(self._by_header), len(self._by_rest)) >= MAX_TEMPLATES:
             self._offsets.clear()
             self._by_header.clear()
             self._by_rest.clear()
@@ -156,6 +162,7 @@ def make_template(
     form = RequestForm(signature, alias, array.dtype, array.shape, prediction.output_names)
     return PredictTemplate(
         servable_request(request.model_spec),
+        handle.id,
         ref(handle.servable),
         (id(handle.servable), signature.name, form.batch_shape),
         form,
@@ -202,4 +209,7 @@ def _are_there(
     else:
         tensor.double_val[:] = np.frombuffer(others, "<f8").tolist()
     changed = body[:offset] + others + body[offset + len(values) :]
-    return PredictRequest.FromString(changed) == expected
+    try:
+        return PredictRequest.FromString(changed) == expected
+    except DecodeError:  # they were not only values
+        return False

@@ -94,8 +94,17 @@ class PredictionService:
                 together, PredictCalls(template, calls.of(places), contents, 0), replies
             )
         for lists in together.values():
-            if not lists[0].predictor.submit_lists(lists):
-                self._submit_singly(lists)
+            self._submit_lists(lists)
+
+    def _submit_lists(self, lists: list[PredictList]) -> None:
+        try:
+            is_taken = lists[0].predictor.submit_lists(lists)
+        except Exception as error:  # against its contract: the handles must come back all the same
+            for requests in lists:
+                requests.give_up(as_serving_error(error))
+            return
+        if not is_taken:
+            self._submit_singly(lists)
 
     def _recognise(
         self,
@@ -133,7 +142,7 @@ class PredictionService:
             replies.send_many(ids, [error_answer(error)] * len(ids))
             return
         requests = PredictList(calls, cast(ServableHandle[AsyncPredictor], handle), replies)
-        if handle.servable is template.predictor():
+        if template.holds_for(handle):
             together.setdefault(template.batch_key, []).append(requests)
         else:  # what it was made for is served no more
             self._templates.forget(template)
@@ -173,7 +182,10 @@ class PredictionService:
         if self._templates.find(request) is not None:
             return
         as_content = self._encodes_as_content
-        template = make_template(body, request, prediction, handle, as_content=as_content)
+        try:
+            template = make_template(body, request, prediction, handle, as_content=as_content)
+        except TypeError:  # the predictor of a plug-in that cannot be referred to weakly
+            return
         if template is not None:
             self._templates.add(body, request, template)
 
