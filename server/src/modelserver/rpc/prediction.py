@@ -94,6 +94,7 @@ class PredictionService:
                 together, PredictCalls(template, calls.of(places), contents, 0), replies
             )
         for lists in together.values():
+            replies.flush()
             self._submit_lists(lists)
 
     def _submit_lists(self, lists: list[PredictList]) -> None:

@@ -11,7 +11,7 @@ from modelserver.rpc.transport.base import Answer, Transport
 class Replies:
     """Sends answers, together where they are made together. Thread-safe.
 
-    From `collect` to `flush` the single answers of a thread wait, to leave in one piece. All else
+    From `collect` to `end` the single answers of a thread wait, to leave in one piece. All else
     leaves at once; it is for the transport to bundle that.
     """
 
@@ -42,10 +42,18 @@ class Replies:
         self._transport.reply_split(ids, rows, prefix, suffix)
 
     def collect(self) -> None:
-        """Hold back the calling thread's single answers, until it calls `flush`."""
+        """Hold back the calling thread's single answers, until it calls `flush` or `end`."""
         self._collected[threading.get_ident()] = [], []
 
     def flush(self) -> None:
+        """Send what has been held back so far: something follows that may take a while."""
+        thread = threading.get_ident()
+        ids, answers = self._collected.get(thread, ([], []))
+        if ids:
+            self._collected[thread] = [], []
+            self._transport.reply_many(ids, answers)
+
+    def end(self) -> None:
         """Send what has been held back, and hold back no more."""
         ids, answers = self._collected.pop(threading.get_ident())
         if ids:

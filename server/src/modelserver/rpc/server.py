@@ -80,8 +80,9 @@ class RpcServer:
         try:
             for method, method_calls in by_method(calls).items():
                 self._handle(self._handlers[method], method_calls)
+                self._replies.flush()
         finally:
-            self._replies.flush()
+            self._replies.end()
         if calls.cancelled:
             for service in self._services:
                 _cancel(service, calls.cancelled)
