@@ -18,6 +18,11 @@ FILES = (
     "requirements/build.txt",
     "server/pyproject.toml",
     "server/README.md",
+    "server/transport/Cargo.toml",
+    "server/transport/pyproject.toml",
+    "server/transport/README.md",
+    "server/transport/modelserver_transport.pyi",
+    "server/transport/py.typed",
     "operator/pyproject.toml",
     "operator/README.md",
 )
@@ -38,8 +43,8 @@ class Tree:
         for name in FILES:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.root / name)
-        for name in ("server", "operator"):
-            self.write(f"{name}/src/code.py", "first")
+        for name in ("server/src/code.py", "operator/src/code.py", "server/transport/src/lib.rs"):
+            self.write(name, "first")
         self.write("tests/install-debian-packages", "#!/bin/sh\nexit 1\n")
         (self.root / "tests/install-debian-packages").chmod(0o755)
 
@@ -109,7 +114,15 @@ def test_an_unchanged_image_is_not_built_again(docker):
 
 @pytest.mark.parametrize(
     "name",
-    ["server/src/code.py", "server/src/new.py", "requirements/server.txt", "Dockerfile.server"],
+    [
+        "server/src/code.py",
+        "server/src/new.py",
+        "server/transport/Cargo.toml",
+        "server/transport/src/lib.rs",
+        "server/transport/src/connection/new.rs",
+        "requirements/server.txt",
+        "Dockerfile.server",
+    ],
 )
 def test_a_changed_file_builds_the_images_that_it_is_in(docker, name):
     docker.build("server", "operator")
@@ -130,9 +143,17 @@ def test_another_base_builds_all_anew(docker):
     assert any("--build-arg=BASE_IMAGE=debian@sha256:1" in command for command in docker.commands)
 
 
-def test_compiled_files_change_nothing(docker):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "server/src/__pycache__/code.pyc",
+        "server/transport/Cargo.lock",
+        "server/transport/target/release/libmodelserver_transport.so",
+    ],
+)
+def test_what_builds_leave_behind_changes_nothing(docker, name):
     docker.build("server")
-    docker.write("server/src/__pycache__/code.pyc", "compiled")
+    docker.write(name, "compiled")
 
     docker.build("server")
 

@@ -85,7 +85,15 @@ def test_nothing_raises_rights_and_only_tmp_is_writable(image):
     ("image_name", "modules"),
     [
         ("operator_image", ["modelserver_operator.main", "modelserver_operator.cli"]),
-        ("server_image", ["modelserver.container", "modelserver.saved_model", "tensorflow"]),
+        (
+            "server_image",
+            [
+                "modelserver.container",
+                "modelserver.saved_model",
+                "modelserver_transport",
+                "tensorflow",
+            ],
+        ),
     ],
 )
 def test_all_that_a_start_imports_is_compiled_already(request, image_name, modules, tmp_path):
