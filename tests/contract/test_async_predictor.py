@@ -17,6 +17,7 @@ from modelserver.errors import (
 from modelserver.inference import BatchedPredictor, BatchingOptions, DirectPredictor, Prediction
 from modelserver.inference.adjustable import AdjustablePredictor
 from modelserver.testing.predictor import HALF_PLUS_TWO, FakePredictor
+from modelserver.testing.request_list import FakeRequestList
 
 
 class Answers:
@@ -174,3 +175,137 @@ def test_close_waits_for_what_was_accepted(serve):
 
     assert not closer.is_alive()
     assert [len(answers.results) for answers in all_answers] == [1, 1, 1]
+
+
+# Lists…
+
+
+def request_list(*values):
+    return FakeRequestList([np.array([x], np.float32) for x in values])
+
+
+def submit(predictor, *lists):
+    """Submit lists as an edge does: one by one where they are not taken as such."""
+    if predictor.submit_lists(lists):
+        return
+    for requests in lists:
+        for place in requests.wanted(range(len(requests))):
+            inputs = {"x": np.empty(requests.form.shape, np.float32)}
+            requests.write([place], inputs["x"])
+            prediction = Prediction(HALF_PLUS_TWO, inputs, ["y"])
+            predictor.submit(prediction, lambda result, r=requests, p=place: r.answer([p], result))
+
+
+def values(requests):
+    return [rows.tolist() for rows in requests.outputs("y")]
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["at first", "then", "later"])
+def serve_lists(serve, request):
+    """Put a Predictor there that has had some requests before: that may make a difference."""
+
+    def make(predictor):
+        served = serve(predictor)
+        for _ in range(request.param):
+            served.submit(prediction(100.0), answers := Answers())
+            answers.wait()
+        return served
+
+    return make
+
+
+def test_every_request_of_a_list_has_its_own_answer(serve_lists):
+    predictor = serve_lists(FakePredictor())
+    lists = request_list(0.0, 2.0, 4.0), request_list(6.0)
+
+    submit(predictor, *lists)
+
+    assert [values(requests) for requests in lists] == [[[2.0], [3.0], [4.0]], [[5.0]]]
+    predictor.close()
+    assert [requests.answered for requests in lists] == [[0, 1, 2], [0]]
+
+
+def test_lists_that_are_not_taken_are_not_touched(serve_lists):
+    model = FakePredictor()
+    predictor = serve_lists(model)
+    requests = request_list(0.0, 2.0)
+    num_calls = len(model.calls)
+
+    is_taken = predictor.submit_lists([requests])
+    predictor.close()
+
+    assert requests.answered == ([0, 1] if is_taken else [])
+    assert is_taken or len(model.calls) == num_calls
+
+
+def test_requests_of_a_list_that_want_no_answer_get_none_and_are_not_computed(serve_lists):
+    model = FakePredictor()
+    predictor = serve_lists(model)
+    requests = request_list(7.0, 2.0, 7.0)
+    requests.unwanted = {0, 2}
+
+    submit(predictor, requests)
+    predictor.close()
+
+    assert requests.answered == [1]
+    assert requests.result(1)["y"].tolist() == [3.0]
+    assert not any(7.0 in call.inputs["x"] for call in model.calls)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, NoExceptionAtAll])
+def test_what_goes_wrong_with_one_request_of_a_list_is_its_own_answer(serve_lists, error):
+    def compute(inputs):
+        if 2.0 in inputs["x"]:
+            raise error("of course")
+        return {"y": inputs["x"]}
+
+    predictor = serve_lists(FakePredictor(compute))
+    requests = request_list(0.0, 2.0, 4.0)
+
+    submit(predictor, requests)
+
+    assert isinstance(requests.result(1), ServingError)
+    assert "of course" in str(requests.result(1))
+    assert [requests.result(place)["y"].tolist() for place in (0, 2)] == [[0.0], [4.0]]
+
+
+def test_after_close_the_requests_of_a_list_are_refused_by_their_answers(serve_lists):
+    model = FakePredictor()
+    predictor = serve_lists(model)
+    num_calls = len(model.calls)
+    predictor.close()
+    requests = request_list(0.0, 2.0)
+
+    submit(predictor, requests)
+
+    assert len(requests.errors()) == 2
+    assert len(model.calls) == num_calls
+
+
+def test_close_waits_for_a_list_that_was_accepted(serve_lists):
+    began, may_end = threading.Event(), threading.Event()
+
+    def compute(inputs):
+        if 100.0 not in inputs["x"]:
+            began.set()
+            assert may_end.wait(30)
+        return {"y": inputs["x"]}
+
+    predictor = serve_lists(FakePredictor(compute))
+    requests = request_list(1.0, 2.0, 3.0)
+    caller = threading.Thread(target=submit, args=(predictor, requests))
+    caller.start()
+    assert began.wait(30)
+    answered = []
+    closer = threading.Thread(
+        target=lambda: (predictor.close(), answered.extend(requests.answered))
+    )
+    closer.start()
+
+    may_end.set()
+    closer.join(30)
+    caller.join(30)
+
+    assert not closer.is_alive()
+    assert 0 in answered
+    assert requests.result(0)["y"].tolist() == [1.0]

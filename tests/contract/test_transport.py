@@ -15,7 +15,6 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from modelserver.rpc.transport.base import Answer, Calls, StatusCode, Transport
 from modelserver.rpc.transport.grpc_aio import GrpcAioTransport
 from modelserver.rpc.transport.native import NativeTransport, why_not_native
-from modelserver.testing.clock import ManualClock
 from modelserver.testing.transport import MemoryTransport
 
 ECHO, REVERSE = METHODS = ["/test.Texts/Echo", "/test.Texts/Reverse"]
@@ -523,46 +522,3 @@ def test_health_says_of_a_service_what_was_set_last(
 
 def test_health_does_not_know_a_service_that_was_never_set(client: Client) -> None:
     assert client.is_serving("half_plus_two") is None
-
-
-# The fake alone, on the clock of a test
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def fake(clock: ManualClock) -> Iterator[MemoryTransport]:
-    fake = MemoryTransport(METHODS, clock)
-    fake.start()
-    yield fake
-    fake.stop(0)
-
-
-def test_a_manual_clock_makes_a_deadline_pass(clock: ManualClock, fake: MemoryTransport) -> None:
-    call = fake.begin(ECHO, b"x", deadline=clock.monotonic() + 60)
-    calls = next_calls(fake)
-    clock.advance(60)
-
-    answer = call.answer()
-    fake.reply_many(calls.ids, [b"late"])
-
-    assert answer == call.answer() == (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    assert next_cancelled(fake) == calls.ids
-    assert fake.stats().dropped_replies == 1
-
-
-def test_a_manual_clock_keeps_a_deadline_from_passing(
-    clock: ManualClock, fake: MemoryTransport
-) -> None:
-    call = fake.begin(ECHO, b"x", deadline=clock.monotonic() + 60)
-    calls = next_calls(fake)
-    clock.advance(59)
-    assert fake.alive(calls.ids) == [True]
-
-    fake.reply_many(calls.ids, [b"in time"])
-    clock.advance(2)
-
-    assert call.answer() == b"in time"

@@ -204,7 +204,7 @@ def tls_file(path: Path) -> TlsFile:
 
 def parse_tls(content: bytes, path: Path) -> TlsCredentials:
     """Read the content of such a file. Raises `InvalidArgumentError` that names what is missing."""
-    config = parse_text_message(content, path, messages.SSLConfig())
+    config = _parse_ssl_config(content, path)
     for field_name in ("server_key", "server_cert"):
         if not getattr(config, field_name):
             raise InvalidArgumentError(f"{path}: {field_name} is missing: give the PEM itself")
@@ -216,6 +216,20 @@ def parse_tls(content: bytes, path: Path) -> TlsCredentials:
         config.custom_ca.encode(),
         config.client_verify,
     )
+
+
+def _parse_ssl_config(content: bytes, path: Path) -> messages.SSLConfig:
+    config = messages.SSLConfig()
+    try:
+        text_format.Parse(content.decode(), config)
+    except text_format.ParseError as error:
+        place = f"line {error.GetLine()}, column {error.GetColumn()}"
+    except UnicodeDecodeError as error:
+        place = f"byte {error.start}"
+    else:
+        return config
+    # Without the words of the error, which quote the line: it may be one of the key.
+    raise InvalidArgumentError(f"{path} is not a SSLConfig in protobuf text format: see {place}")
 
 
 def read_batching_parameters(path: Path) -> BatchingOptions:

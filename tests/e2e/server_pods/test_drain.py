@@ -8,16 +8,26 @@ from contextlib import ExitStack, closing, suppress
 
 import pytest
 
+from modelserver.rpc.transport.native import why_not_native
+
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
+NATIVE = pytest.param(
+    "--transport=native",
+    marks=pytest.mark.skipif(bool(why_not_native()), reason=why_not_native() or "it is there"),
+)
 
-def test_sigterm_takes_readiness_away_and_answers_what_was_accepted(make_pod, table, model):
+
+@pytest.mark.parametrize("transport", [NATIVE, "--transport=grpc"])
+def test_sigterm_takes_readiness_away_and_answers_what_was_accepted(
+    make_pod, table, model, transport
+):
     base_path = table("m", 1, 10)
     batching = {
         "maxBatchSize": 100,
         "timeoutMicros": 3_000_000,
     }  # accepted calls wait three seconds
-    pod = make_pod()
+    pod = make_pod(transport)
     pod.write(model("m", base_path, batching=batching))
     pod.start().wait_until_ready()
     answers = []
@@ -73,11 +83,23 @@ class Service:
             sink.shutdown(socket.SHUT_WR)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param((NATIVE.values[0],), id="native", marks=NATIVE.marks),
+        pytest.param(
+            (NATIVE.values[0], "--max_connection_age_seconds=2"),
+            id="native-age",
+            marks=NATIVE.marks,
+        ),
+        pytest.param(("--transport=grpc", "--max_connection_age_seconds=2"), id="grpc-age"),
+    ],
+)
 def test_a_pod_that_is_replaced_under_load_fails_no_call_of_clients_of_the_service(
-    make_pod, table, model
+    make_pod, table, model, flags
 ):
     base_path = table("m", 1, 10)
-    first, second = pods = [make_pod("--max_connection_age_seconds=2") for _ in range(2)]
+    first, second = pods = [make_pod(*flags) for _ in range(2)]
     for pod in pods:
         pod.write(model("m", base_path))
         pod.start().wait_until_ready()

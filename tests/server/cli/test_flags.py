@@ -5,6 +5,8 @@ import pytest
 from modelserver import flags
 from modelserver.config import ModelConfig, ModelList, PodIdentity
 from modelserver.errors import InvalidArgumentError, NotFoundError
+from modelserver.rpc.transport.choice import TransportKind
+from modelserver.rpc.transport.options import TlsCredentials
 from modelserver.sources.versions import All, Latest, Specific
 
 
@@ -43,6 +45,8 @@ def test_the_defaults_are_those_of_the_reference(base_path):
     assert config.platform_options["enable_model_warmup"] is True
     assert not config.serve_partial
     assert not config.serialize_as_tensor_content
+    assert config.transport is TransportKind.AUTO
+    assert config.tls_file is None
 
 
 def test_batching_without_a_file_has_the_reference_s_defaults(base_path):
@@ -221,6 +225,7 @@ def test_a_missing_base_path_is_named_with_what_to_do(tmp_path):
         (["--model_base_path=/", "--no_such_flag=1"], "unrecognized arguments: --no_such_flag=1"),
         (["--model_base_path=/", "--model_nam=x"], "unrecognized arguments: --model_nam=x"),
         (["--model_base_path=/", "--batching_parameters_file=/x"], "without --enable_batching"),
+        (["--model_base_path=/", "--transport=rust"], "invalid choice: 'rust' (choose from"),
         (["--model_base_path=/", "--drain_seconds=-1"], "--drain_seconds must not be negative"),
         (["--model_base_path=/", "--file_system_poll_wait_seconds=inf"], "'inf' is not a number"),
         (["--model_base_path=/", "--drain_seconds=nan"], "'nan' is not a number"),
@@ -281,6 +286,33 @@ def test_channel_arguments_are_numbers_or_text(base_path):
     )
 
     assert config.grpc_channel_arguments == {"grpc.max_connection_age_ms": 2000, "a": "b"}
+
+
+@pytest.mark.parametrize("kind", TransportKind)
+def test_a_transport_can_be_asked_for(base_path, kind):
+    config = parse(f"--model_base_path={base_path}", f"--transport={kind.value}")
+
+    assert config.transport is kind
+
+
+def test_certificates_are_read_from_the_file_that_is_named_and_looked_at(base_path, tmp_path):
+    file = tmp_path / "ssl.pbtxt"
+    file.write_text("server_key: 'KEY' server_cert: 'CERT'")
+
+    config = parse(f"--model_base_path={base_path}", f"--ssl_config_file={file}")
+
+    assert config.tls_file.path == file
+    assert config.tls_file.read() == TlsCredentials(b"CERT", b"KEY")
+    assert config.tls_file.poll_seconds > 0
+
+
+def test_an_empty_name_of_a_file_with_certificates_asks_for_no_tls(base_path):
+    assert parse(f"--model_base_path={base_path}", "--ssl_config_file=").tls_file is None
+
+
+def test_a_file_with_certificates_that_is_missing_is_named(base_path, tmp_path):
+    with pytest.raises(NotFoundError, match=f"{tmp_path}/gone"):
+        parse(f"--model_base_path={base_path}", f"--ssl_config_file={tmp_path}/gone")
 
 
 def test_help_teaches_with_examples(capsys):

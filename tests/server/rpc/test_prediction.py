@@ -104,7 +104,7 @@ class Server:
         self._replies.collect()
         for method, method_calls in by_method(calls).items():
             self._handlers[method](method_calls, self._replies)
-        self._replies.flush()
+        self._replies.end()
         self.service.cancel(calls.cancelled)
 
     def predict(self, request: PredictRequest) -> Answer:

@@ -98,7 +98,7 @@ def test_answers_that_a_handler_makes_at_once_leave_together() -> None:
 
     replies.collect()
     upper(by_method(taken)[0], replies)
-    replies.flush()
+    replies.end()
     transport.stop(0)
 
     assert transport.bundles == [3]

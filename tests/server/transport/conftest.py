@@ -106,8 +106,10 @@ class RawConnection:
     def receive_end(self, stream: int) -> Frame:
         """The frame that ends the answer to a call."""
         return self.receive_until(
-            lambda frame: frame.stream == stream
-            and (frame.kind == RST_STREAM or bool(frame.flags & END_STREAM))
+            lambda frame: (
+                frame.stream == stream
+                and (frame.kind == RST_STREAM or bool(frame.flags & END_STREAM))
+            )
         )
 
     def receive_goaway(self) -> Frame:
@@ -179,7 +181,9 @@ def serve() -> Iterator[Callable[..., Server]]:
     rust = pytest.importorskip("modelserver_transport")
     servers: list[Server] = []
 
-    def serve(*, is_echoing: bool = True, tls: dict[str, Any] | None = None, **given: Any) -> Server:
+    def serve(
+        *, is_echoing: bool = True, tls: dict[str, Any] | None = None, **given: Any
+    ) -> Server:
         addresses = given.pop("addresses", ["127.0.0.1:0"])
         options = rust.Options(**given)
         transport = rust.Transport(addresses, [ECHO], [WATCH], options)

@@ -193,7 +193,7 @@ def test_pieces_of_bodies_are_gathered_into_an_array() -> None:
 def test_pieces_that_do_not_fit_are_not_gathered(
     out: Any, bodies: list[bytes], offset: int, length: int
 ) -> None:
-    with pytest.raises(ValueError, match="bytes|buffer"):
+    with pytest.raises(ValueError, match=r"bytes|buffer"):
         rust.gather(out, bodies, offset, length)
 
 
@@ -209,7 +209,9 @@ def test_compressed_requests_are_understood(
     assert answer == body
 
 
-@pytest.mark.parametrize("limits", [{"max_message_bytes": 1 << 20}, {"max_buffered_bytes": 1 << 20}])
+@pytest.mark.parametrize(
+    "limits", [{"max_message_bytes": 1 << 20}, {"max_buffered_bytes": 1 << 20}]
+)
 def test_a_request_that_grows_too_large_when_decompressed_is_refused(
     serve: Serve, dial: Dial, limits: dict[str, int]
 ) -> None:

@@ -15,7 +15,7 @@ rust = pytest.importorskip(
 
 ECHO = "/test.Texts/Echo"
 FAR_SECONDS = 30.0
-PING, GOAWAY = 6, 7
+DATA, HEADERS, RST_STREAM, PING, WINDOW_UPDATE = 0, 1, 3, 6, 8
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -108,18 +108,48 @@ def test_calls_that_come_before_a_client_knows_of_the_stop_are_served(
     warning = connection.receive_goaway()
     ping = connection.receive_until(lambda frame: frame.kind == PING)
 
-    connection.begin(3)
     connection.send(PING, 1, 0, ping.payload)
-    last = connection.receive_goaway()
+    connection.begin(3)  # as gRPC's clients may
+    connection.send(WINDOW_UPDATE, 0, 3, b"\0\0\0\1")
     while len(ids) < 2:
         ids += transport.next_calls(FAR_SECONDS)[0]
     transport.reply_many(ids, [b"one", b"two"])
 
     ends = [connection.receive_end(stream).kind for stream in (1, 3)]
+    last = connection.receive_goaway()
     assert ends == [1, 1]
     assert [int.from_bytes(frame.payload[:4], "big") for frame in (warning, last)] == [2**31 - 1, 3]
+    assert (warning.error_code, last.error_code) == (0, 0)
+    assert connection.receive() is None
+    connection.socket.close()
     stopping.join()
     assert results == [True]
+
+
+def test_a_client_that_will_not_go_away_is_turned_away(
+    serve: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    server = serve()
+    connection = connect(server.port)
+    connection.begin(1, body=None)
+    connection.send(PING, 0, 0, bytes(8))
+    connection.receive_until(lambda frame: frame.kind == PING)
+    stopping = threading.Thread(target=server.transport.stop, args=(FAR_SECONDS,))
+    stopping.start()
+    connection.receive_goaway()
+    connection.send(WINDOW_UPDATE, 0, 0, b"\x40\0\0\0")  # for the answers to come
+
+    stream, kind = 1, HEADERS
+    while kind == HEADERS:
+        stream += 2
+        connection.begin(stream)
+        kind = (end := connection.receive_end(stream)).kind
+
+    assert (end.kind, end.error_code) == (RST_STREAM, 7)
+    connection.send(DATA, 1, 1, connection.message(b"x"))
+    assert connection.receive_end(1).kind == HEADERS
+    connection.socket.close()
+    stopping.join()
 
 
 def test_connections_without_calls_do_not_hold_up_a_stop(

@@ -172,3 +172,17 @@ def test_a_ping_comes_back_through_the_threads(serve: Callable[..., Any], io_thr
 
     assert messages == [(-7, -1, None)]
     assert transport.next_messages(0) == []
+
+
+@pytest.mark.parametrize("limits", [{"max_queued_calls": 10}, {"max_buffered_bytes": 100_000}])
+def test_a_stream_that_brings_more_than_may_wait_is_refused(
+    serve: Callable[..., Any], limits: dict[str, int]
+) -> None:
+    server = serve(is_echoing=False, **limits)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call = channel.stream_stream(WATCH)(iter([bytes(20_000)] * 20), timeout=FAR_SECONDS)
+
+        assert call.exception().code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert server.transport.stats()["buffered_bytes"] <= 400_000
+    server.transport.next_messages(0)
+    assert server.transport.stats()["buffered_bytes"] == 0

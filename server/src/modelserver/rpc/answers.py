@@ -14,8 +14,8 @@ from modelserver.rpc.model_spec import effective_model_spec
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.tensors import encode, travels_raw
 
-Kind: TypeAlias = tuple[np.dtype[np.generic], tuple[int, ...]]
-"""The type of an output, and the shape that it has in one answer."""
+Kind: TypeAlias = tuple[str, np.dtype[np.generic], tuple[int, ...]]
+"""An output: its name, its type, and the shape that it has in one answer."""
 
 
 def serialize(id: ServableId, signature_name: str, outputs: Tensors, *, as_content: bool) -> bytes:
@@ -59,7 +59,7 @@ class Answers:
         kinds = kinds_of(outputs, len(ids))
         known, layout = self._latest
         if known != kinds:
-            layout = find_layout(self._form, list(outputs), kinds)
+            layout = find_layout(self._form, kinds)
             self._latest = kinds, layout
         if layout is None:
             replies.send_many(ids, [self._form.serialize(o) for o in _parts(outputs, len(ids))])
@@ -102,20 +102,20 @@ def kinds_of(outputs: Tensors, count: int) -> list[Kind]:
     have rows.
     """
     if count == 1:
-        return [(array.dtype, array.shape) for array in outputs.values()]
-    return [(a.dtype, (a.shape[0] // count, *a.shape[1:])) for a in outputs.values()]
+        return [(name, a.dtype, a.shape) for name, a in outputs.items()]
+    return [(name, a.dtype, (a.shape[0] // count, *a.shape[1:])) for name, a in outputs.items()]
 
 
-def find_layout(form: AnswerForm, names: Sequence[str], kinds: list[Kind]) -> AnswerLayout | None:
+def find_layout(form: AnswerForm, kinds: list[Kind]) -> AnswerLayout | None:
     """The layout of answers with such outputs; None where there is none, as the length of an answer
     depends on its values, or they are not numbers.
 
     It is not guessed: where an output stands is seen from what changes with its values.
     """
-    is_raw = all(travels_raw(dtype, as_content=form.as_content) for dtype, _ in kinds)
-    if not names or not is_raw or not all(math.prod(shape) for _, shape in kinds):
+    is_raw = all(travels_raw(dtype, as_content=form.as_content) for _, dtype, _ in kinds)
+    if not kinds or not is_raw or not all(math.prod(shape) for _, _, shape in kinds):
         return None
-    before = {name: _sample(*kind) for name, kind in zip(names, kinds, strict=True)}
+    before = {name: _sample(dtype, shape) for name, dtype, shape in kinds}
     text = form.serialize(before)
     starts = []
     for name, array in before.items():
@@ -124,7 +124,7 @@ def find_layout(form: AnswerForm, names: Sequence[str], kinds: list[Kind]) -> An
         if start is None:
             return None
         starts.append(start)
-    return AnswerLayout(names, text, starts, [array.nbytes for array in before.values()])
+    return AnswerLayout(list(before), text, starts, [a.nbytes for a in before.values()])
 
 
 def _sample(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> np.ndarray:

@@ -59,6 +59,6 @@ def grpcio_only(arguments: Mapping[str, int | str]) -> str:
     if foreign:
         given = ",".join(f"{name}={arguments[name]}" for name in foreign)
         return f"--grpc_channel_arguments={given} is known to grpcio only"
-    if int(arguments.get(_RECEIVED, -1)) != int(arguments.get(_SENT, -1)):
+    if str(arguments.get(_RECEIVED, -1)) != str(arguments.get(_SENT, -1)):
         return f"the native transport has one limit for both {_RECEIVED} and {_SENT}"
     return ""

@@ -23,10 +23,10 @@ from modelserver.rpc.transport.event_loop import grpc_event_loop
 from modelserver.rpc.transport.health import HEALTH_DESCRIPTOR, HEALTH_SERVICE
 from modelserver.rpc.transport.health_aio import AioHealth
 from modelserver.rpc.transport.options import GrpcOptions, TlsCredentials
-from modelserver.rpc.transport.pem import check_pem
 from modelserver.rpc.transport.pieces import gather, split
 from modelserver.rpc.transport.reflection import Reflection
 from modelserver.rpc.transport.reflection_aio import AioReflection
+from modelserver.rpc.transport.tls_aio import ReplaceableTls
 
 _FLUSH_SECONDS = 1.0
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -61,9 +61,7 @@ class GrpcAioTransport:
         self._reflection = AioReflection(
             Reflection(services, self._options.descriptor_set, [HEALTH_DESCRIPTOR])
         )
-        self._tls: TlsCredentials | None = None
-        if self._options.tls is not None:
-            self.set_tls(self._options.tls)
+        self._tls = None if self._options.tls is None else ReplaceableTls(self._options.tls)
         self._server: grpc.aio.Server | None = None
         self._outbox: list[tuple[asyncio.Future[Answer], Answer]] = []
         self._lock = threading.Lock()
@@ -123,17 +121,9 @@ class GrpcAioTransport:
 
     def set_tls(self, credentials: TlsCredentials) -> None:
         """Use these from the next connection on, as `Transport.set_tls`."""
-        check_pem(credentials)
-        asked = credentials.requires_client_certificate
-        if (
-            self._server is not None
-            and self._tls
-            and asked != self._tls.requires_client_certificate
-        ):
-            raise InvalidArgumentError(
-                "TLS: whether clients need a certificate can be changed by a restart only"
-            )
-        self._tls = credentials
+        if self._tls is None:
+            raise InvalidArgumentError("TLS: this transport was made without certificates")
+        self._tls.replace(credentials)
 
     def ping(self, answer: Callable[[], None]) -> None:
         """Have the event loop call `answer`, as `Transport.ping`."""
@@ -154,8 +144,7 @@ class GrpcAioTransport:
         server.add_generic_rpc_handlers([_MethodTable(self._handlers())])
         is_socket = self._address.startswith("unix:")
         try:
-            is_plain = is_socket or self._tls is None
-            port = _bind(server, self._address) if is_plain else self._bind_tls(server)
+            port = _bind(server, self._address, None if is_socket else self._tls)
             if self._options.socket_path:
                 _bind(server, f"unix:{self._options.socket_path}")
         except UnavailableError:
@@ -166,15 +155,6 @@ class GrpcAioTransport:
         await server.start()
         self._server = server
         return 0 if is_socket else port
-
-    def _bind_tls(self, server: grpc.aio.Server) -> int:
-        assert self._tls is not None
-        credentials = grpc.dynamic_ssl_server_credentials(
-            _certificates(self._tls),
-            lambda: None if self._tls is None else _certificates(self._tls),
-            require_client_authentication=self._tls.requires_client_certificate,
-        )
-        return _bound(self._address, lambda: server.add_secure_port(self._address, credentials))
 
     def _handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         unary = {
@@ -244,23 +224,16 @@ def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int | str]]:
     return list((ours | dict(options.channel_arguments)).items())
 
 
-def _bind(server: grpc.aio.Server, address: str) -> int:
-    return _bound(address, lambda: server.add_insecure_port(address))
-
-
-def _bound(address: str, bind: Callable[[], int]) -> int:
+def _bind(server: grpc.aio.Server, address: str, tls: ReplaceableTls | None = None) -> int:
     try:
-        return int(bind())
+        if tls is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, tls.server_credentials()))
     except RuntimeError as error:
         raise UnavailableError(
             f"Could not listen on {address}: gRPC has written the system's reason to stderr. "
             "Is another process using it?"
         ) from error
-
-
-def _certificates(tls: TlsCredentials) -> grpc.ServerCertificateConfiguration:
-    pair = (tls.private_key, tls.certificate_chain)
-    return grpc.ssl_server_certificate_configuration([pair], tls.client_ca or None)
 
 
 def _settle(claimed: Iterable[tuple[asyncio.Future[Answer], Answer]]) -> None:

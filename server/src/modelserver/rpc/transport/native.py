@@ -115,7 +115,7 @@ class NativeTransport:
                 credentials.client_ca or None,
                 credentials.requires_client_certificate,
             )
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             raise InvalidArgumentError(f"TLS: {error}") from error
 
     def ping(self, answer: Callable[[], None]) -> None:

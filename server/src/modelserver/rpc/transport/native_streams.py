@@ -108,7 +108,10 @@ class Streams:
     def _echo(self, token: int) -> None:
         with self._lock:
             answer = self._echoes.pop(token)
-        answer()
+        try:
+            answer()
+        except Exception:
+            _log.exception("What a ping was to call failed.")
 
     def _take(self, stream: int, method: int, message: bytes | None) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
 """What a gRPC server may be told, whichever transport it is on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class TlsCredentials:
     """
 
     certificate_chain: bytes
-    private_key: bytes
+    private_key: bytes = field(repr=False)
     client_ca: bytes = b""
     requires_client_certificate: bool = False
 

@@ -8,10 +8,13 @@ from modelserver.rpc.transport.base import ContiguousBuffer
 
 def gather(out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int) -> None:
     """As `Transport.gather`."""
-    target = memoryview(cast(bytearray, out)).cast("B")
-    if len(target) != length * len(bodies):
+    view = _contiguous(out)
+    if view.readonly:
+        raise ValueError("the buffer to gather into is read-only")
+    target = view.cast("B") if view.nbytes else memoryview(bytearray())
+    if view.nbytes != length * len(bodies):
         raise ValueError(
-            f"{len(bodies)} pieces of {length} bytes do not fill a buffer of {len(target)}"
+            f"{len(bodies)} pieces of {length} bytes do not fill a buffer of {view.nbytes}"
         )
     position = 0
     for body in bodies:
@@ -24,12 +27,17 @@ def gather(out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: 
 
 def split(rows: ContiguousBuffer, count: int, prefix: bytes, suffix: bytes) -> list[bytes]:
     """The answers that `Transport.reply_split` gives to `count` calls."""
-    view = memoryview(cast(bytearray, rows))
-    if not view.c_contiguous:
-        raise ValueError("the answers' rows are not in one piece: use numpy.ascontiguousarray")
+    view = _contiguous(rows)
     if not count or view.nbytes % count:
         raise ValueError(f"a buffer of {view.nbytes} bytes cannot be cut into {count} answers")
     content = view.tobytes()
     size = view.nbytes // count
     starts = [number * size for number in range(count)]
     return [prefix + content[start : start + size] + suffix for start in starts]
+
+
+def _contiguous(buffer: ContiguousBuffer) -> memoryview:
+    view = memoryview(cast(bytearray, buffer))
+    if not view.c_contiguous:
+        raise ValueError("the buffer is not C-contiguous: use numpy.ascontiguousarray")
+    return view
