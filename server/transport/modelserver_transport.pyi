@@ -50,7 +50,7 @@ class Options:
 
     @property
     def max_queued_calls(self) -> int:
-        """Limit of calls accepted and not yet answered. RESOURCE_EXHAUSTED beyond. At most 2**20."""
+        """Limit of calls accepted and not answered. RESOURCE_EXHAUSTED beyond. At most 2**20."""
 
     @property
     def max_buffered_bytes(self) -> int:
@@ -137,11 +137,12 @@ class Stats(TypedDict):
 
 @final
 class Transport:
-    """A gRPC server. `address` is `HOST:PORT` (a name, IPv4 or [IPv6]; port 0 = any) or `unix:PATH`.
+    """A gRPC server.
 
-    `methods` and `stream_methods` are full names (`/pkg.Service/Method`). It answers by itself what
-    needs no Python: other methods (UNIMPLEMENTED), messages that are too large
-    (RESOURCE_EXHAUSTED), and deadlines that pass (DEADLINE_EXCEEDED, at the deadline).
+    An address is `HOST:PORT` (a name, IPv4 or [IPv6]; port 0 = any) or `unix:PATH`. `methods` and
+    `stream_methods` are full names (`/pkg.Service/Method`). It answers by itself what needs no
+    Python: other methods (UNIMPLEMENTED), messages that are too large (RESOURCE_EXHAUSTED), and
+    deadlines that pass (DEADLINE_EXCEEDED, at the deadline).
     """
 
     def __new__(
@@ -178,6 +179,7 @@ class Transport:
     def stop(self, grace: float) -> bool:
         """Stop accepting, wait up to `grace` seconds for accepted calls to be answered, then close.
 
+        Clients are told to go away, and calls that they make before they hear of it are served.
         `next_calls` keeps handing out accepted calls meanwhile and returns None at the end. True if
         every call was answered in time; the rest get UNAVAILABLE. Streams that nobody ends hold it
         for the whole grace. Returns once the threads have ended. Further calls do nothing and
@@ -221,10 +223,10 @@ class Transport:
     def next_messages(self, timeout: float | None) -> list[tuple[int, int, bytes | None]] | None:
         """What has come in on streaming methods: stream id, index into `stream_methods`, message.
 
-        A message of None means that the client has finished sending, or that the stream is gone.
-        Index -1 is the echo of `ping`, its token in the stream id's place. Waits as `next_calls`
-        does; an empty list after a time-out; None once the transport has stopped and nothing more
-        will come.
+        A message of None means that the client has finished sending, or that the stream is gone: it
+        may come once for either, and `send_message` tells which. Index -1 is the echo of `ping`,
+        its token in the stream id's place. Waits as `next_calls` does; an empty list after a
+        time-out; None once the transport has stopped and nothing more will come.
         """
 
     def send_message(self, stream: int, message: bytes) -> bool:
@@ -234,7 +236,9 @@ class Transport:
         """End a stream with a status. Does nothing if the stream is gone."""
 
     def ping(self, token: int) -> None:
-        """Have `token` travel through every I/O thread and come out of `next_messages`."""
+        """Have `token` travel through every I/O thread and come out of `next_messages`: one that is
+        wedged keeps it.
+        """
 
     def fileno(self) -> int:
         """An eventfd, readable when calls or cancellations wait, and at the end, for an event loop.

@@ -129,12 +129,18 @@ pub(crate) fn to_python<'py>(py: Python<'py>, body: &Body) -> PyResult<Bound<'py
 }
 
 fn join<'py>(py: Python<'py>, pieces: &[Bytes], length: usize) -> PyResult<Bound<'py, PyBytes>> {
-    PyBytes::new_with(py, length, |mut room| {
+    let size = ffi::Py_ssize_t::try_from(length)?;
+    // SAFETY: without a source the new object's bytes are ours to fill, uninitialized, and nobody
+    // else has it; `pieces` have `length` bytes together, which is asserted before the copies.
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
+        let object = Bound::from_owned_ptr_or_err(py, object)?;
+        let mut room: *mut u8 = ffi::PyBytes_AsString(object.as_ptr()).cast();
+        assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>(), length);
         for piece in pieces {
-            let (part, rest) = room.split_at_mut(piece.len());
-            part.copy_from_slice(piece);
-            room = rest;
+            std::ptr::copy_nonoverlapping(piece.as_ptr(), room, piece.len());
+            room = room.add(piece.len());
         }
-        Ok(())
-    })
+        Ok(object.cast_into_unchecked())
+    }
 }

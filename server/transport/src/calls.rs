@@ -76,12 +76,13 @@ impl Deadline {
     }
 }
 
-/// What a table takes.
+/// What a table or queue takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Calls accepted and not answered, and calls that Python has not seen. At most `MOST_CALLS`.
+    /// Calls accepted and not answered, and calls or messages that Python has not seen. At most
+    /// `MOST_CALLS`.
     pub(crate) calls: usize,
-    /// Bodies that Python has not seen, with what connections hold beside them.
+    /// Of those that Python has not seen, with what connections hold beside them.
     pub(crate) bytes: usize,
 }
 

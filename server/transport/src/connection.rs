@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use h2::{PingPong, RecvStream};
+use h2::{PingPong, Reason, RecvStream};
 use http::Request;
 
 use crate::calls::{Address, Arrival, Deadline, Reply};
@@ -186,10 +186,14 @@ impl Connection {
         }
     }
 
-    fn begin(&mut self, request: Request<RecvStream>, respond: Respond, cx: &mut Context<'_>) {
+    fn begin(&mut self, request: Request<RecvStream>, mut respond: Respond, cx: &mut Context<'_>) {
         let stream = respond.stream_id().as_u32();
         self.last_stream = stream;
         if self.log.take_reset(stream) {
+            return;
+        }
+        if self.is_turning_away() {
+            respond.send_reset(Reason::REFUSED_STREAM);
             return;
         }
         let (parts, body) = request.into_parts();

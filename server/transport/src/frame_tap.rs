@@ -12,6 +12,8 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const HEADERS: u8 = 1;
 /// Kind of the frames that end one.
 pub const RST_STREAM: u8 = 3;
+/// Kind of the frames that ask for an answer, or are one.
+pub const PING: u8 = 6;
 /// Kind of the frames that go on with HEADERS.
 pub const CONTINUATION: u8 = 9;
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::ReadBuf;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -48,8 +49,24 @@ pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> io::Result
     };
     let (h2, wire) = in_time(worker, connection).await?;
     wire.borrow_mut().is_corked = true; // from here on the connection flushes at the end of a round
-    Connection::new(worker.register(), h2, wire, log).await;
-    Ok(())
+    Connection::new(worker.register(), h2, wire.clone(), log.clone()).await;
+    match log.has_heard.get() {
+        true => timeout(FLUSH, read_to_end(&wire)).await?,
+        false => Ok(()),
+    }
+}
+
+/// Read what a client still sends, until it closes its side as well. Closing a socket with anything
+/// unread would have the client's system throw away what it has not read.
+async fn read_to_end(wire: &RefCell<Wire>) -> io::Result<()> {
+    let mut room = [0; 4096];
+    loop {
+        let mut buffer = ReadBuf::new(&mut room);
+        poll_fn(|cx| wire.borrow_mut().poll_read(cx, &mut buffer)).await?;
+        if buffer.filled().is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 /// What comes of `connection`, unless that takes too long, or much longer than the server is there.

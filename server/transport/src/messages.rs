@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::calls::Address;
+use crate::calls::{Address, Limits};
 use crate::id_map::IdMap;
 use crate::waiting::{News, Waiting};
 
@@ -47,9 +47,10 @@ pub(crate) struct MessageQueue {
 struct Queue {
     streams: IdMap<u64, Address>,
     last_stream: u64,
-    /// Of `incoming`.
-    limit: usize,
+    limits: Limits,
     incoming: Vec<Incoming>,
+    /// In the messages of `incoming`.
+    bytes: usize,
     is_closed: bool,
 }
 
@@ -60,14 +61,15 @@ impl News for Queue {
 }
 
 impl MessageQueue {
-    /// For up to `limit` messages at a time.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// For so many messages and bytes at a time.
+    pub(crate) fn new(limits: Limits) -> Self {
         MessageQueue {
             queue: Waiting::new(Queue {
                 streams: IdMap::default(),
                 last_stream: 0,
-                limit,
+                limits,
                 incoming: Vec::new(),
+                bytes: 0,
                 is_closed: false,
             }),
         }
@@ -85,8 +87,10 @@ impl MessageQueue {
     /// Queue what a stream has brought. False if too much waits already.
     pub(crate) fn push(&self, stream: u64, method: u32, message: Option<Bytes>) -> bool {
         self.queue.change(|queue| {
-            let has_room = queue.incoming.len() < queue.limit || message.is_none();
+            let size = message.as_ref().map_or(0, Bytes::len);
+            let has_room = queue.has_room(size) || message.is_none();
             if has_room {
+                queue.bytes += size;
                 queue.push(stream as i64, i64::from(method), message);
             }
             has_room
@@ -123,6 +127,11 @@ impl MessageQueue {
             .with(|queue| queue.streams.drain().map(|(_, address)| address).collect())
     }
 
+    /// Bytes of the messages that Python has not taken.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.queue.with(|queue| queue.bytes)
+    }
+
     /// Nothing more will come.
     pub(crate) fn close(&self) {
         self.queue.change(|queue| queue.is_closed = true);
@@ -140,6 +149,10 @@ impl MessageQueue {
 }
 
 impl Queue {
+    fn has_room(&self, size: usize) -> bool {
+        self.incoming.len() < self.limits.calls && self.bytes + size <= self.limits.bytes
+    }
+
     fn push(&mut self, stream: i64, method: i64, message: Option<Bytes>) {
         self.incoming.push(Incoming {
             stream,
@@ -149,6 +162,7 @@ impl Queue {
     }
 
     fn take(&mut self) -> TakenMessages {
+        self.bytes = 0;
         TakenMessages {
             is_end: self.is_closed && self.incoming.is_empty(),
             messages: std::mem::take(&mut self.incoming),

@@ -65,7 +65,7 @@ impl Server {
         Server {
             targets: targets(methods, stream_methods, &options),
             calls: CallTable::new(methods.len(), limits, options.seconds_bounds.clone()),
-            messages: MessageQueue::new(options.max_queued_calls),
+            messages: MessageQueue::new(limits),
             mailboxes: std::iter::repeat_with(Mailbox::default)
                 .take(threads)
                 .collect(),
@@ -117,7 +117,8 @@ impl Server {
 
     /// Bytes that count against `Options::max_buffered_bytes`.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.held_bytes.load(Ordering::Relaxed) + self.calls.waiting_bytes()
+        let waiting = self.calls.waiting_bytes() + self.messages.waiting_bytes();
+        self.held_bytes.load(Ordering::Relaxed) + waiting
     }
 
     /// Whether what connections hold is as much as is allowed.

@@ -10,9 +10,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::authority::AuthorityFilter;
-use crate::frame_tap::{CONTINUATION, FrameTap, HEADERS, RST_STREAM};
+use crate::frame_tap::{CONTINUATION, FrameTap, HEADERS, PING, RST_STREAM};
 use crate::id_map::BuildIdHasher;
 use crate::wire::Wire;
+
+/// What h2 sends as PING after its first GOAWAY.
+const FAREWELL: [u8; 8] = [0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 
 /// What was learnt from the bytes that have been read. Shared by the tap and its connection.
 #[derive(Debug, Default)]
@@ -21,6 +24,10 @@ pub(crate) struct ReadLog {
     pub(crate) resets: RefCell<HashSet<u32, BuildIdHasher>>,
     /// Whether anything has come since the connection last looked.
     pub(crate) has_read: Cell<bool>,
+    /// Whether the client has been told to go away.
+    pub(crate) is_leaving: Cell<bool>,
+    /// Whether it knows.
+    pub(crate) has_heard: Cell<bool>,
 }
 
 impl ReadLog {
@@ -50,6 +57,8 @@ pub(crate) struct Tapped {
     tap: FrameTap,
     /// For clients that came by a unix socket.
     authority: Option<AuthorityFilter>,
+    /// The payload of a PING, as far as it has come.
+    ping: Vec<u8>,
     log: Rc<ReadLog>,
 }
 
@@ -60,26 +69,50 @@ impl Tapped {
             wire,
             tap: FrameTap::new(),
             authority: is_unix.then(AuthorityFilter::default),
+            ping: Vec::new(),
             log,
         }
     }
 
     fn follow(&mut self, read: &mut [u8]) {
         self.log.has_read.set(true);
-        let mut blocks = Vec::new();
-        let has_filter = self.authority.is_some();
+        let (mut blocks, mut pings) = (Vec::new(), Vec::new());
+        let (has_filter, is_leaving) = (self.authority.is_some(), self.log.is_leaving.get());
         self.tap.feed(read, |piece| match piece.kind {
             RST_STREAM if piece.is_last => {
                 self.log.resets.borrow_mut().insert(piece.stream);
             }
             HEADERS | CONTINUATION if has_filter => blocks.push(piece.range),
+            PING if is_leaving => pings.push(piece),
             _ => {}
         });
         if let Some(filter) = &mut self.authority {
-            blocks
-                .into_iter()
-                .for_each(|block| filter.feed(&mut read[block]));
+            for block in blocks {
+                filter.feed(&mut read[block]);
+            }
         }
+        for ping in pings {
+            self.hide_farewell(&mut read[ping.range], ping.is_last);
+        }
+    }
+
+    /// Keep it from h2 that the client has heard of the first GOAWAY.
+    ///
+    /// It would send the last one and ignore streams from then on, but takes what else belongs to
+    /// them for an error and breaks the connection. gRPC's clients may begin streams even then.
+    /// What comes is served instead, and the last GOAWAY sent once nothing is left.
+    fn hide_farewell(&mut self, payload: &mut [u8], is_last: bool) {
+        self.ping.extend_from_slice(payload);
+        if !is_last {
+            return;
+        }
+        if self.ping == FAREWELL {
+            self.log.has_heard.set(true);
+            if let Some(byte) = payload.last_mut() {
+                *byte = !*byte;
+            }
+        }
+        self.ping.clear();
     }
 }
 

@@ -1,10 +1,11 @@
-//! A client's connection as bytes, whatever it is made of. Small writes are gathered.
+//! A client's connection as bytes, whatever it is made of. Small reads and writes are gathered.
 //!
-//! h2 writes each frame of a few hundred bytes or more by itself and flushes after it. That would
-//! cost a system call for each answer.
+//! h2 reads a few kilobytes at a time, and writes each frame of a few hundred bytes or more by itself
+//! and flushes after it. That would cost a system call for each call and each answer.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -18,9 +19,14 @@ const GATHERED_BYTES: usize = 64 * 1024;
 /// Writes from this size on are not copied.
 const LARGE_BYTES: usize = 16 * 1024;
 
+/// Reads are made this large, and what is not asked for is kept until it is.
+const AHEAD_BYTES: usize = 64 * 1024;
+
 thread_local! {
     /// Room for gathering, for whichever connection needs it next: most need none most of the time.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Room for reading ahead, likewise.
+    static SPARE_AHEAD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// A connection that has just been accepted, not bound to the runtime of a thread yet.
@@ -53,6 +59,10 @@ macro_rules! each {
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: Socket,
+    /// Read from the socket; empty unless some of it has not been asked for.
+    ahead: Vec<u8>,
+    /// The part of `ahead` that has not been asked for.
+    unread: Range<usize>,
     /// Written by h2 and not to the socket yet.
     gathered: Vec<u8>,
     /// How much of `gathered` the socket has taken.
@@ -67,6 +77,8 @@ impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
         Wire {
             socket,
+            ahead: Vec::new(),
+            unread: 0..0,
             gathered: Vec::new(),
             written: 0,
             sent: 0,
@@ -79,12 +91,38 @@ impl Wire {
         matches!(self.socket, Socket::Unix(_))
     }
 
+    /// Read into `buf`: from the socket if `buf` is large, else from what was read ahead.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each!(&mut self.socket, stream => Pin::new(stream).poll_read(cx, buf))
+        if self.unread.is_empty() {
+            if buf.remaining() >= LARGE_BYTES {
+                return each!(&mut self.socket, stream => Pin::new(stream).poll_read(cx, buf));
+            }
+            ready!(self.poll_read_ahead(cx))?;
+        }
+        let count = self.unread.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[self.unread.start..][..count]);
+        self.unread.start += count;
+        if self.unread.is_empty() {
+            SPARE_AHEAD.set(std::mem::take(&mut self.ahead));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut ahead = SPARE_AHEAD.take();
+        ahead.resize(AHEAD_BYTES, 0); // once for each thread, mostly
+        let mut room = ReadBuf::new(&mut ahead);
+        let read = each!(&mut self.socket, stream => Pin::new(stream).poll_read(cx, &mut room));
+        self.unread = 0..room.filled().len();
+        match read {
+            Poll::Ready(Ok(())) => self.ahead = ahead,
+            _ => SPARE_AHEAD.set(ahead),
+        }
+        read
     }
 
     /// Gather small writes; pass large ones on, after what was gathered.

@@ -94,6 +94,7 @@ impl Connection {
         }
         self.phase = phase;
         self.close_at = Some(Instant::now() + FLUSH);
+        self.log.is_leaving.set(true);
         self.h2.graceful_shutdown();
         if phase == Phase::Closing {
             self.refuse_rest();
@@ -131,16 +132,22 @@ impl Connection {
         if self.phase == Phase::Serving {
             return false;
         }
-        let is_time = self.close_at.is_some_and(|at| at <= Instant::now());
+        let is_time = self.is_turning_away();
         if !self.streams.is_empty() || self.unsent.get() > 0 {
             return is_time && self.phase == Phase::Closing;
         }
-        if self.phase == Phase::Closing && !self.is_leaving {
+        let is_free = self.phase == Phase::Closing || self.log.has_heard.get() || is_time;
+        if is_free && !self.is_leaving {
             self.is_leaving = true;
             self.h2.abrupt_shutdown(Reason::NO_ERROR);
             return self.h2.poll_closed(cx).is_ready();
         }
-        is_time
+        false
+    }
+
+    /// Whether streams are turned away: the client has had time to hear that it should go.
+    pub(super) fn is_turning_away(&self) -> bool {
+        self.close_at.is_some_and(|at| at <= Instant::now())
     }
 
     pub(super) fn set_alarm(&mut self, cx: &mut Context<'_>) {
