@@ -180,12 +180,6 @@ def test_another_shape_has_a_whole_batch(waiting: BatchQueue[FakeTask]) -> None:
     assert waiting.room("t", 1) == 4
 
 
-def test_after_a_full_batch_there_is_a_whole_one(waiting: BatchQueue[FakeTask]) -> None:
-    waiting.add(FakeTask(shape="s"), now=0.0)
-
-    assert waiting.room("s", 1) == 4
-
-
 def test_a_part_larger_than_a_batch_has_no_room(waiting: BatchQueue[FakeTask]) -> None:
     assert waiting.room("s", 5) == 4
 

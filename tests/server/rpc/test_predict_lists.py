@@ -506,6 +506,7 @@ def test_calls_to_a_new_version_share_runs_soon(batched: Callable[[Model], Any])
     server.predict(four(2), four(3))
 
     assert model.batch_sizes == [4, 8]
+    assert model.threads[-1] == threading.get_ident()  # single ones go to the scheduler's
 
 
 def test_calls_return_to_the_old_version_when_the_new_one_goes(server: Server) -> None:
@@ -595,6 +596,31 @@ def test_a_version_is_given_back_after_the_last_answer(server: Server) -> None:
 
     server.unload(1)
 
+    assert loader.unloads == 1
+
+
+def test_a_version_is_kept_while_others_of_the_same_list_have_no_answer_yet(
+    server: Server,
+) -> None:
+    unloads = []
+
+    class Unloading(Model):
+        def compute(self, inputs: Tensors) -> dict[str, np.ndarray]:
+            if 60 in inputs["x"]:
+                server.unload(1)
+                unloads.append(loader.unloads)
+            return super().compute(inputs)
+
+    model = Unloading()
+    loader = server.load(1, model)
+    server.predict(four(0))
+
+    answers = server.predict(*(four(10 * n) for n in range(1, 9)))
+    server.manager.apply_events()
+
+    assert len(model.calls) > 2
+    assert unloads == [0]
+    assert [y(answer) for answer in answers] == [rows(10 * n) for n in range(1, 9)]
     assert loader.unloads == 1
 
 

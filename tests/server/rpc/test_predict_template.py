@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from modelserver.core.handle import ServableHandle
@@ -547,6 +547,7 @@ def test_a_known_request_with_any_byte_changed_is_what_a_parser_makes_of_it(
 
 
 @given(data=st.data())
+@settings(max_examples=40)
 def test_requests_that_were_learnt_one_after_the_other_are_told_apart(data: st.DataObject) -> None:
     templates = PredictTemplates()
     bodies = []
