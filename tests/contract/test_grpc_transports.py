@@ -241,6 +241,18 @@ def test_health_check_says_what_was_set(
     assert response.status == status
 
 
+def test_health_check_of_the_server_is_serving_until_said_otherwise(
+    transport: Transport, channel: grpc.Channel
+) -> None:
+    health = HealthStub(channel)
+
+    before = health.Check(HealthCheckRequest())
+    transport.set_serving("", False)
+    after = health.Check(HealthCheckRequest())
+
+    assert (before.status, after.status) == (SERVING, NOT_SERVING)
+
+
 def test_health_check_of_an_unknown_service_is_not_found(
     transport: Transport, channel: grpc.Channel
 ) -> None:

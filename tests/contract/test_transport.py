@@ -9,8 +9,6 @@ from typing import Protocol
 
 import grpc
 import pytest
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelserver.rpc.transport.base import Answer, Calls, StatusCode, Transport
 from modelserver.rpc.transport.grpc_aio import GrpcAioTransport
@@ -34,9 +32,6 @@ class Client(Protocol):
 
     def begin(self, method: str, body: bytes, timeout: float | None = None) -> Call: ...
 
-    def is_serving(self, service: str) -> bool | None:
-        """What health says of a service, None if it is unknown."""
-
 
 class MemoryClient:
     def __init__(self, transport: MemoryTransport, port: int) -> None:
@@ -45,9 +40,6 @@ class MemoryClient:
     def begin(self, method: str, body: bytes, timeout: float | None = None) -> Call:
         deadline = None if timeout is None else time.monotonic() + timeout
         return self._transport.begin(method, body, deadline)
-
-    def is_serving(self, service: str) -> bool | None:
-        return self._transport.serving.get(service)
 
 
 class GrpcCall:
@@ -75,15 +67,6 @@ class GrpcClient:
         call = GrpcCall(self._channel.unary_unary(method).future(body, timeout=timeout))
         self._begun.append(call)
         return call
-
-    def is_serving(self, service: str) -> bool | None:
-        try:
-            response = HealthStub(self._channel).Check(HealthCheckRequest(service=service))
-        except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return None
-            raise
-        return response.status == HealthCheckResponse.SERVING
 
     def close(self) -> None:
         self._channel.close()
@@ -497,28 +480,3 @@ def test_every_call_gets_exactly_its_own_answer_under_concurrency(
     flat = [answer for part in answers for answer in part]
     assert flat == [f"{number:06}".encode()[::-1] for number in range(200)]
     assert transport.stats().accepted == transport.stats().replied == 200
-
-
-def test_the_server_is_serving_until_somebody_says_otherwise(
-    transport: Transport, client: Client
-) -> None:
-    before = client.is_serving("")
-
-    transport.set_serving("", False)
-
-    assert (before, client.is_serving("")) == (True, False)
-
-
-@pytest.mark.parametrize("serving", [True, False, None])
-def test_health_says_of_a_service_what_was_set_last(
-    transport: Transport, client: Client, serving: bool | None
-) -> None:
-    transport.set_serving("half_plus_two", not serving)
-
-    transport.set_serving("half_plus_two", serving)
-
-    assert client.is_serving("half_plus_two") is serving
-
-
-def test_health_does_not_know_a_service_that_was_never_set(client: Client) -> None:
-    assert client.is_serving("half_plus_two") is None

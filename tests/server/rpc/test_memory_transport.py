@@ -55,3 +55,13 @@ def test_a_manual_clock_keeps_a_deadline_from_passing(
     clock.advance(2)
 
     assert call.answer() == b"in time"
+
+
+def test_what_health_would_say_is_what_was_set_last(fake: MemoryTransport) -> None:
+    before = dict(fake.serving)
+
+    fake.set_serving("m", False)
+    fake.set_serving("m", True)
+    fake.set_serving("", None)
+
+    assert (before, fake.serving) == ({"": True}, {"m": True})

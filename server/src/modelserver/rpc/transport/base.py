@@ -2,8 +2,9 @@
 out.
 
 Bytes only: no protobuf, no batching and no policy below this line. Ids carry a generation, so a
-late or double reply is dropped and counted, never misdelivered. `grpc_aio` implements it on grpcio;
-one contract suite holds every implementation to this text (`tests/contract/test_transport.py`).
+late or double reply is dropped and counted, never misdelivered. `native` implements it in Rust,
+`grpc_aio` on grpcio; one contract suite holds every implementation to this text
+(`tests/contract/test_transport*.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
