@@ -50,7 +50,9 @@ impl Deadlines {
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// When it rings, while it is on.
     at: Option<Instant>,
+    has_rung: bool,
 }
 
 impl Alarm {
@@ -67,29 +69,62 @@ impl Alarm {
         self.poll(cx);
     }
 
-    /// Whether the time has come; then the alarm is off.
+    /// Whether it has rung since the last time.
     pub(crate) fn has_rung(&mut self, cx: &mut Context<'_>) -> bool {
-        self.at.is_some() && self.poll(cx)
+        self.poll(cx);
+        std::mem::take(&mut self.has_rung)
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(sleep) = &mut self.sleep else {
-            return false;
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        let (Some(sleep), true) = (&mut self.sleep, self.at.is_some()) else {
+            return;
         };
-        let has_rung = sleep.as_mut().poll(cx).is_ready();
-        if has_rung {
+        if sleep.as_mut().poll(cx).is_ready() {
             self.at = None;
+            self.has_rung = true;
             cx.waker().wake_by_ref();
         }
-        has_rung
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
     use std::time::Duration;
 
     use super::*;
+
+    /// How often an alarm is looked at until it rings.
+    fn looks_until_it_rings(at: Instant) -> usize {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        let (mut alarm, mut looks) = (Alarm::default(), 0);
+        runtime.block_on(poll_fn(|cx| {
+            looks += 1;
+            if looks == 1 {
+                alarm.set(at, cx);
+                return Poll::Pending;
+            }
+            match alarm.has_rung(cx) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        }));
+        looks
+    }
+
+    #[test]
+    fn an_alarm_wakes_its_task_once() {
+        assert_eq!(
+            looks_until_it_rings(Instant::now() + Duration::from_millis(20)),
+            2
+        );
+        assert_eq!(
+            looks_until_it_rings(Instant::now() - Duration::from_secs(1)),
+            2
+        );
+    }
 
     #[test]
     fn late_streams_come_in_the_order_of_their_deadlines() {

@@ -61,9 +61,10 @@ pub(crate) fn close_at_exit(py: Python<'_>, lifecycle: &Arc<Lifecycle>) -> PyRes
 fn close_all(py: Python<'_>) {
     IS_ENDING.store(true, Ordering::Relaxed);
     let live = std::mem::take(&mut *LIVE.lock().unwrap_or_else(PoisonError::into_inner));
-    let live: Vec<_> = live.iter().filter_map(Weak::upgrade).collect();
-    // Those made before a fork are the parent's; `Lifecycle` knows.
-    py.detach(|| live.iter().for_each(|lifecycle| lifecycle.close_now()));
+    let live = live.iter().filter_map(Weak::upgrade);
+    let (ours, others): (Vec<_>, Vec<_>) = live.partition(|live| live.is_ours());
+    std::mem::forget(others);
+    py.detach(|| ours.iter().for_each(|lifecycle| lifecycle.close_now()));
     let until = Instant::now() + LEAVE;
     while INSIDE.load(Ordering::Relaxed) > 0 && Instant::now() < until {
         py.detach(|| sleep(Duration::from_millis(1)));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::interpreter;
 use crate::listener::{Endpoint, Listener, SocketFile};
 use crate::mailbox::Letter;
 use crate::server::{FLUSH, Server};
@@ -16,13 +17,17 @@ pub(crate) struct Lifecycle {
     pub(crate) server: Arc<Server>,
     endpoints: Vec<Endpoint>,
     state: Mutex<State>,
+    /// The process that made it; see `interpreter::forks`.
+    forks: u64,
 }
+
+type Thread = JoinHandle<io::Result<()>>;
 
 #[derive(Debug)]
 enum State {
     New,
     Running {
-        threads: Vec<JoinHandle<io::Result<()>>>,
+        threads: Vec<Thread>,
         _files: Vec<SocketFile>,
     },
     Stopped,
@@ -45,7 +50,14 @@ impl Lifecycle {
             server: Arc::new(server),
             endpoints,
             state: Mutex::new(State::New),
+            forks: interpreter::forks(),
         }
+    }
+
+    /// Whether this process made it. In others its threads are not there, and its locks may never
+    /// come free.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.forks == interpreter::forks()
     }
 
     /// Whether it has not been started yet.
@@ -64,7 +76,12 @@ impl Lifecycle {
         }
         let (listeners, _files) = self.bind()?;
         let port = listeners.iter().find_map(Listener::port).unwrap_or(0);
-        let threads = self.spawn(listeners).map_err(StartError::Thread)?;
+        let (threads, result) = self.spawn(listeners);
+        if let Err(error) = result {
+            *state = State::Stopped;
+            self.join(threads);
+            return Err(StartError::Thread(error));
+        }
         *state = State::Running { threads, _files };
         Ok(port)
     }
@@ -79,16 +96,25 @@ impl Lifecycle {
         Ok((listeners, files))
     }
 
-    /// One thread accepts for all: two listeners on one port would let another server join in.
-    fn spawn(&self, mut listeners: Vec<Listener>) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
+    /// Start the threads; those that were started are returned with an error as well. One of them
+    /// accepts for all: two listeners on one port would let another server join in.
+    fn spawn(&self, mut listeners: Vec<Listener>) -> (Vec<Thread>, io::Result<()>) {
         let mut threads = Vec::new();
         for index in 0..self.server.mailboxes.len() {
-            let server = self.server.clone();
-            let listeners = std::mem::take(&mut listeners);
-            let builder = thread::Builder::new().name(format!("transport-io-{index}"));
-            threads.push(builder.spawn(move || worker::run(server, index, listeners))?);
+            match self.spawn_one(index, std::mem::take(&mut listeners)) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => return (threads, Err(error)),
+            }
         }
-        Ok(threads)
+        (threads, Ok(()))
+    }
+
+    fn spawn_one(&self, index: usize, listeners: Vec<Listener>) -> io::Result<Thread> {
+        let server = self.server.clone();
+        let runtime = worker::runtime()?;
+        thread::Builder::new()
+            .name(format!("transport-io-{index}"))
+            .spawn(move || worker::run(&runtime, server, index, listeners))
     }
 
     /// `stop` of the stub.
@@ -112,7 +138,7 @@ impl Lifecycle {
         self.stop(Duration::ZERO);
     }
 
-    fn drain(&self, grace: Duration, threads: Vec<JoinHandle<io::Result<()>>>) -> bool {
+    fn drain(&self, grace: Duration, threads: Vec<Thread>) -> bool {
         let server = &self.server;
         server.post_all(|| Letter::Drain);
         server.wait_for_connections(Instant::now() + grace);
@@ -123,7 +149,7 @@ impl Lifecycle {
         !were_left
     }
 
-    fn join(&self, threads: Vec<JoinHandle<io::Result<()>>>) {
+    fn join(&self, threads: Vec<Thread>) {
         self.server.post_all(|| Letter::Exit);
         for thread in threads {
             // One that panicked has said so on stderr and dropped its connections.

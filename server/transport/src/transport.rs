@@ -26,8 +26,6 @@ use crate::tls::Pem;
 #[derive(Debug)]
 pub(crate) struct Transport {
     lifecycle: Arc<Lifecycle>,
-    /// The process that made it; see `interpreter::forks`.
-    forks: u64,
 }
 
 type CallLists<'py> = (
@@ -60,10 +58,7 @@ impl Transport {
         let endpoints = endpoints.map_err(PyValueError::new_err)?;
         let lifecycle = Arc::new(Lifecycle::new(server, endpoints));
         interpreter::close_at_exit(py, &lifecycle)?;
-        Ok(Transport {
-            lifecycle,
-            forks: interpreter::forks(),
-        })
+        Ok(Transport { lifecycle })
     }
 
     #[pyo3(signature = (
@@ -111,7 +106,7 @@ impl Transport {
     }
 
     fn stop(&self, py: Python<'_>, grace: f64) -> bool {
-        if self.server().is_err() {
+        if !self.lifecycle.is_ours() {
             return true;
         }
         let grace = duration(grace).unwrap_or(Duration::from_secs(u32::MAX.into()));
@@ -258,7 +253,7 @@ impl Transport {
 
 impl Transport {
     fn server(&self) -> PyResult<&Server> {
-        match self.forks == interpreter::forks() {
+        match self.lifecycle.is_ours() {
             true => Ok(&self.lifecycle.server),
             false => Err(PyRuntimeError::new_err(
                 "this transport was made before a fork, by the parent, and works there alone",
@@ -269,7 +264,7 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        if self.server().is_err() {
+        if !self.lifecycle.is_ours() {
             // The threads are the parent's, and so may be a lock that one of them held.
             std::mem::forget(self.lifecycle.clone());
         }

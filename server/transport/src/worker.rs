@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
@@ -43,11 +44,18 @@ pub(crate) struct Worker {
     next_thread: Cell<usize>,
 }
 
+/// What an I/O thread runs on. Made beforehand, so that a failure is noticed.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
 /// The body of an I/O thread. Returns when it is told to exit.
-pub(crate) fn run(server: Arc<Server>, index: usize, listeners: Vec<Listener>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+pub(crate) fn run(
+    runtime: &Runtime,
+    server: Arc<Server>,
+    index: usize,
+    listeners: Vec<Listener>,
+) -> io::Result<()> {
     let worker = Rc::new(Worker {
         server,
         index,
@@ -59,7 +67,7 @@ pub(crate) fn run(server: Arc<Server>, index: usize, listeners: Vec<Listener>) -
         next_thread: Cell::new(index),
     });
     let tasks = LocalSet::new();
-    tasks.block_on(&runtime, worker.serve(listeners))
+    tasks.block_on(runtime, worker.serve(listeners))
 }
 
 impl Worker {

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +162,7 @@ def test_a_forked_child_is_told_why_it_cannot_use_the_transport() -> None:
     """)
 
     assert result.stdout.split() == ["1", "True", "True", "0"]
+    assert result.stderr == ""
 
 
 def test_a_fork_leaves_the_parent_untouched() -> None:
@@ -181,6 +183,7 @@ def test_a_fork_leaves_the_parent_untouched() -> None:
     """)
 
     assert result.stdout.splitlines() == ["b'before'", *["b'after'"] * 5, "True"]
+    assert result.stderr == ""
 
 
 def test_a_forked_child_may_have_a_transport_of_its_own() -> None:
@@ -195,3 +198,45 @@ def test_a_forked_child_may_have_a_transport_of_its_own() -> None:
     """)
 
     assert result.stdout.splitlines() == ["([], [], [], None, []) True", "0"]
+    assert result.stderr == ""
+
+
+def test_a_forked_child_that_ends_leaves_the_parents_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    result = run(f"""
+    other = modelserver_transport.Transport(["unix:{path}"], [ECHO])
+    other.start()
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), os.path.exists("{path}"))
+    """)
+
+    assert (result.stdout, result.stderr) == ("0 True\n", "")
+    assert not path.exists()
+
+
+def test_connections_wait_while_there_are_no_file_descriptors_left(
+    connect: Callable[..., Any],
+) -> None:
+    script = """
+    import resource
+    limit = len(os.listdir("/proc/self/fd")) + 10
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    print(port, flush=True)
+    while (calls := transport.next_calls(None)) is not None:
+        transport.reply_many(calls[0], calls[2])
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGIN_SERVER + textwrap.dedent(script)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        connections = [connect(port) for _ in range(50)]
+        for connection in connections[:-1]:
+            connection.socket.close()
+
+        connections[-1].begin(1)
+
+        assert connections[-1].receive_end(1).kind == 1
+        process.terminate()

@@ -8,6 +8,7 @@ signature, type and shape are known, and the values are taken where they stand.
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from weakref import ref
 
 import numpy as np
@@ -24,6 +25,9 @@ from modelserver.rpc.tensors import travels_raw
 
 MAX_TEMPLATES = 1024
 """Clients that send ever other shapes must not pile them up."""
+
+_MAX_FAILURES = 16
+"""Making a template costs more than parsing a request once."""
 
 _MIN_BYTES = 16
 """Of a request's values: of fewer, there is no telling where they stand."""
@@ -69,6 +73,7 @@ class PredictTemplates:
         self._offsets: dict[int, int] = {}  # by the length of the body
         self._by_header: dict[bytes, PredictTemplate] = {}
         self._by_rest: dict[bytes, PredictTemplate] = {}
+        self._failures: dict[int, int] = {}  # how often there was no template, by length
 
     def __len__(self) -> int:
         return len(self._by_header)
@@ -102,17 +107,33 @@ class PredictTemplates:
             return None
         return template, content
 
-    def add(self, body: bytes, request: PredictRequest, template: PredictTemplate) -> None:
-        """Know the like of `body`, which is `request`, from now on."""
-        if max(len(self._by_header), len(self._by_rest)) >= MAX_TEMPLATES:
-            self._offsets.clear()
-            self._by_header.clear()
-            self._by_rest.clear()
-        if self._offsets.setdefault(len(body), template.offset) == template.offset:
+    def wants(self, body: bytes) -> bool:
+        """Whether it is worth while to make a template of a request that none fits: not where that
+        came to nothing with several of its length.
+        """
+        return self._failures.get(len(body), 0) < _MAX_FAILURES
+
+    def add(self, body: bytes, request: PredictRequest, template: PredictTemplate | None) -> None:
+        """Know the like of `body`, which is `request`, from now on; None = there is no template."""
+        self._make_room()
+        if template is None or not self._keep(body, request, template):
+            self._failures[len(body)] = self._failures.get(len(body), 0) + 1
+
+    def _make_room(self) -> None:
+        kept: list[dict[Any, Any]] = [self._offsets, self._by_header, self._by_rest]
+        kept.append(self._failures)
+        if max(map(len, kept)) >= MAX_TEMPLATES:
+            for known in kept:
+                known.clear()
+
+    def _keep(self, body: bytes, request: PredictRequest, template: PredictTemplate) -> bool:
+        has_place = self._offsets.setdefault(len(body), template.offset) == template.offset
+        if has_place:
             self._by_header[body[: template.offset]] = template
         with _apart(request) as (content, rest):
             if content:
                 self._by_rest[rest] = template
+        return has_place or bool(content)
 
     def forget(self, template: PredictTemplate) -> None:
         """Know its requests no more."""

@@ -105,7 +105,7 @@ class PredictionService:
                 requests.give_up(as_serving_error(error))
             return
         if not is_taken:
-            self._submit_singly(lists)
+            self._submit_singly(lists, learns=False)
 
     def _recognise(
         self,
@@ -119,7 +119,7 @@ class PredictionService:
             request = parse(PredictRequest, calls.bodies[place])
             found = self._templates.find(request)
             if found is None:
-                self._predict(calls, place, request, replies)
+                self._predict(calls, place, request, replies, learns=True)
                 return
         except Exception as error:  # each call has its own answer
             replies.send(calls.ids[place], error_answer(error))
@@ -147,27 +147,37 @@ class PredictionService:
             together.setdefault(template.batch_key, []).append(requests)
         else:  # what it was made for is served no more
             self._templates.forget(template)
-            self._submit_singly([requests])
+            self._submit_singly([requests], learns=True)
 
-    def _submit_singly(self, lists: Iterable[PredictList]) -> None:
+    def _submit_singly(self, lists: Iterable[PredictList], *, learns: bool) -> None:
         for requests in lists:
             requests.release()
             for place in range(len(requests)):
-                self._predict_one(requests.calls.calls, place, requests.replies)
+                self._predict_one(requests.calls.calls, place, requests.replies, learns=learns)
 
-    def _predict_one(self, calls: MethodCalls, place: int, replies: Replies) -> None:
+    def _predict_one(
+        self, calls: MethodCalls, place: int, replies: Replies, *, learns: bool
+    ) -> None:
         try:
-            self._predict(calls, place, parse(PredictRequest, calls.bodies[place]), replies)
+            request = parse(PredictRequest, calls.bodies[place])
+            self._predict(calls, place, request, replies, learns=learns)
         except Exception as error:  # each call has its own answer
             replies.send(calls.ids[place], error_answer(error))
 
     def _predict(
-        self, calls: MethodCalls, place: int, request: PredictRequest, replies: Replies
+        self,
+        calls: MethodCalls,
+        place: int,
+        request: PredictRequest,
+        replies: Replies,
+        *,
+        learns: bool,
     ) -> None:
         handle = self._claim(servable_request(required_model_spec(request)))
         try:
             prediction = to_prediction(request, handle.servable.signatures, calls.deadline(place))
-            self._learn(calls.bodies[place], request, prediction, handle)
+            if learns and self._templates.wants(calls.bodies[place]):
+                self._learn(calls.bodies[place], request, prediction, handle)
         except BaseException:
             handle.release()
             raise
@@ -180,15 +190,12 @@ class PredictionService:
         prediction: Prediction,
         handle: ServableHandle[AsyncPredictor],
     ) -> None:
-        if self._templates.find(request) is not None:
-            return
         as_content = self._encodes_as_content
         try:
             template = make_template(body, request, prediction, handle, as_content=as_content)
         except TypeError:  # the predictor of a plug-in that cannot be referred to weakly
-            return
-        if template is not None:
-            self._templates.add(body, request, template)
+            template = None
+        self._templates.add(body, request, template)
 
     def _submit(self, call: "_PredictCall", replies: Replies) -> None:
         def done(result: dict[str, np.ndarray] | ServingError) -> None:

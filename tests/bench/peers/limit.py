@@ -1,0 +1,28 @@
+"""The limit: modelserver's transport in Rust answering at once, no Python, no model behind it."""
+
+from importlib.util import find_spec
+
+from peers.base import Command, Peer, Start, run_script
+from peers.environment import NotInstallableError
+from wire import PREDICT, ConstantWire
+
+
+def _command(start: Start) -> Command:
+    if find_spec("modelserver_transport") is None:
+        raise NotInstallableError("modelserver_transport is not installed")
+    answer = start.folder / "answer"
+    answer.write_bytes(ConstantWire().constant(start.model))
+    return run_script(start, "constant_server.py", str(start.port), PREDICT, str(answer))
+
+
+LIMIT = Peer(
+    name="limit",
+    title="limit: the Rust transport alone",
+    setup="answers in Rust with constant bytes",
+    wire=ConstantWire(),
+    models=frozenset({"softmax"}),
+    requirements=None,
+    distribution="modelserver-transport",
+    command=_command,
+)
+PEERS = (LIMIT,)
