@@ -29,9 +29,6 @@ MAX_TEMPLATES = 1024
 _MAX_FAILURES = 16
 """Making a template costs more than parsing a request once."""
 
-_MIN_BYTES = 16
-"""Of a request's values: of fewer, there is no telling where they stand."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictTemplate:
@@ -176,7 +173,7 @@ def make_template(
         return None
     ((alias, array),) = prediction.inputs.items()
     values = _values(request.inputs[alias], array)
-    offset = _place(body, values) if array.ndim and len(values) >= _MIN_BYTES else -1
+    offset = _place(body, values) if array.ndim and values else -1
     if offset < 0 or not _are_there(body, offset, values, request, alias):
         return None
     signature = prediction.signature
