@@ -1,4 +1,4 @@
-"""Measure the manager, the scheduler and batching on this machine. Prints tables and writes JSON.
+"""Measure the manager, the scheduler, the transports and batching here. Prints tables, writes JSON.
 
 Figures are minimum, median and maximum over the rounds; compare within one run. Nothing here passes
 or fails.
@@ -13,6 +13,7 @@ from pathlib import Path
 import bench_manager
 import bench_saved_model
 import bench_scheduler
+import bench_transport
 from measure import Figure, table
 
 
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--seconds", type=float, default=1.0, help="of each measurement (default: %(default)s)"
     )
-    names = ("manager", "scheduler", "saved_model")
+    names = ("manager", "scheduler", "transport", "saved_model")
     parser.add_argument("only", nargs="*", choices=[*names, []], help="which to run (default: all)")
     options = parser.parse_args(argv)
     report: dict[str, list[dict[str, object]]] = {}
@@ -47,6 +48,8 @@ def measure(name: str, rounds: int, seconds: float) -> list[Figure]:
         return bench_manager.run(rounds, seconds / 2)
     if name == "scheduler":
         return bench_scheduler.run(rounds)
+    if name == "transport":
+        return bench_transport.run(rounds, seconds)
     return bench_saved_model.run(rounds, seconds * 2)
 
 
