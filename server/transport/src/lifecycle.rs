@@ -141,6 +141,7 @@ impl Lifecycle {
     fn drain(&self, grace: Duration, threads: Vec<Thread>) -> bool {
         let server = &self.server;
         server.post_all(|| Letter::Drain);
+        server.end_silent_streams();
         server.wait_for_connections(Instant::now() + grace);
         let were_left = server.refuse_rest();
         server.post_all(|| Letter::Close);

@@ -45,13 +45,21 @@ pub(crate) struct MessageQueue {
 
 #[derive(Debug)]
 struct Queue {
-    streams: IdMap<u64, Address>,
+    streams: IdMap<u64, Stream>,
     last_stream: u64,
     limits: Limits,
     incoming: Vec<Incoming>,
     /// In the messages of `incoming`.
     bytes: usize,
     is_closed: bool,
+}
+
+/// A stream that has not ended.
+#[derive(Debug)]
+struct Stream {
+    address: Address,
+    /// Whether Python has been told of it.
+    has_spoken: bool,
 }
 
 impl News for Queue {
@@ -79,7 +87,11 @@ impl MessageQueue {
     pub(crate) fn open(&self, address: Address) -> u64 {
         self.queue.with(|queue| {
             queue.last_stream += 1;
-            queue.streams.insert(queue.last_stream, address);
+            let stream = Stream {
+                address,
+                has_spoken: false,
+            };
+            queue.streams.insert(queue.last_stream, stream);
             queue.last_stream
         })
     }
@@ -90,6 +102,9 @@ impl MessageQueue {
             let size = message.as_ref().map_or(0, Bytes::len);
             let has_room = queue.has_room(size) || message.is_none();
             if has_room {
+                if let Some(open) = queue.streams.get_mut(&stream) {
+                    open.has_spoken = true;
+                }
                 queue.bytes += size;
                 queue.push(stream as i64, i64::from(method), message);
             }
@@ -113,18 +128,39 @@ impl MessageQueue {
 
     /// Where a stream is; None if it is gone.
     pub(crate) fn address(&self, stream: u64) -> Option<Address> {
-        self.queue.with(|queue| queue.streams.get(&stream).copied())
+        self.queue
+            .with(|queue| queue.streams.get(&stream).map(|open| open.address))
     }
 
     /// Take a stream to end it; None if it is gone.
     pub(crate) fn remove(&self, stream: u64) -> Option<Address> {
-        self.queue.with(|queue| queue.streams.remove(&stream))
+        self.queue
+            .with(|queue| queue.streams.remove(&stream).map(|open| open.address))
     }
 
     /// Take every stream to end it.
     pub(crate) fn remove_rest(&self) -> Vec<Address> {
-        self.queue
-            .with(|queue| queue.streams.drain().map(|(_, address)| address).collect())
+        self.queue.with(|queue| {
+            queue
+                .streams
+                .drain()
+                .map(|(_, open)| open.address)
+                .collect()
+        })
+    }
+
+    /// Take the streams that have brought nothing, to end them: Python does not know them.
+    pub(crate) fn remove_silent(&self) -> Vec<Address> {
+        self.queue.with(|queue| {
+            let mut silent = Vec::new();
+            queue.streams.retain(|_, open| {
+                if !open.has_spoken {
+                    silent.push(open.address);
+                }
+                open.has_spoken
+            });
+            silent
+        })
     }
 
     /// Bytes of the messages that Python has not taken.

@@ -103,6 +103,15 @@ impl Server {
         count > 0
     }
 
+    /// End the streams that have brought nothing yet. Nobody else would: Python does not know them.
+    pub(crate) fn end_silent_streams(&self) {
+        let mut letters = self.sorted();
+        for address in self.messages.remove_silent() {
+            letters[address.thread].push(Letter::End(address, Status::OK));
+        }
+        self.post(letters);
+    }
+
     /// Post one letter to where a stream is.
     pub(crate) fn post_to(&self, address: Address, letter: Letter) {
         self.mailboxes[address.thread].post(|letters| letters.push(letter));

@@ -216,3 +216,23 @@ def test_two_threads_may_stop_a_transport(serve: Callable[..., Any]) -> None:
         thread.join()
 
     assert results == [True, True]
+
+
+def test_a_stream_that_has_brought_nothing_is_ended_by_the_stop(
+    serve: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """Python has not been told of it, so nobody else would end it before the grace is over."""
+    transport = (server := serve(is_echoing=False)).transport
+    connection = connect(server.port)
+    connection.begin(1, "/test.Texts/Watch", body=None)
+    connection.send(PING, 0, 0, bytes(8))
+    connection.receive_until(lambda frame: frame.kind == PING and frame.flags & 1)
+
+    stopping = threading.Thread(target=transport.stop, args=(100 * FAR_SECONDS,))
+    stopping.start()
+    end = connection.receive_end(1)
+    connection.socket.close()
+    stopping.join(FAR_SECONDS)
+
+    assert end.kind == HEADERS
+    assert not stopping.is_alive()
