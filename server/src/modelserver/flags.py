@@ -233,7 +233,9 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = CommandLine("modelserver", _DESCRIPTION, f"{TOOLS_HELP}\n\n{_EXAMPLES}")
     _add_model_flags(parser.add_argument_group("what to serve"))
     _add_storage_flags(parser.add_argument_group("versions that are not on a mounted disk"))
-    _add_listening_flags(parser.add_argument_group("where to listen"))
+    listening = parser.add_argument_group("where to listen")
+    _add_listening_flags(listening)
+    _add_serving_flags(listening)
     _add_batching_flags(parser.add_argument_group("batching"))
     _add_loading_flags(parser.add_argument_group("loading versions"))
     _add_tensorflow_flags(parser.add_argument_group("TensorFlow"))
@@ -348,6 +350,9 @@ def _add_listening_flags(group: argparse._ArgumentGroup) -> None:
         help="SSLConfig (protobuf text, PEM inside): serve gRPC over TLS; a changed file is used "
         "for new connections",
     )
+
+
+def _add_serving_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--drain_seconds",
         type=_finite,
