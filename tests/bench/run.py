@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import bench_manager
+import bench_prediction
 import bench_saved_model
 import bench_scheduler
 import bench_transport
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--seconds", type=float, default=1.0, help="of each measurement (default: %(default)s)"
     )
-    names = ("manager", "scheduler", "transport", "saved_model")
+    names = ("manager", "scheduler", "prediction", "transport", "saved_model")
     parser.add_argument("only", nargs="*", choices=[*names, []], help="which to run (default: all)")
     options = parser.parse_args(argv)
     report: dict[str, list[dict[str, object]]] = {}
@@ -48,6 +49,8 @@ def measure(name: str, rounds: int, seconds: float) -> list[Figure]:
         return bench_manager.run(rounds, seconds / 2)
     if name == "scheduler":
         return bench_scheduler.run(rounds)
+    if name == "prediction":
+        return bench_prediction.run(rounds)
     if name == "transport":
         return bench_transport.run(rounds, seconds)
     return bench_saved_model.run(rounds, seconds * 2)
