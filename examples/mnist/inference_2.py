@@ -46,7 +46,8 @@ class Task(DivisibleTask):
     def take_first(self, size: int) -> "Task":
         """Divide the calls, where they do not fit into one batch."""
         first = Task(self._transport, self.ids[:size], self.requests[:size])
-        self.ids, self.requests, self.size = self.ids[size:], self.requests[size:], len(self.ids)
+        self.ids, self.requests = self.ids[size:], self.requests[size:]
+        self.size -= size
         return first
 
     def fail(self, error: ServingError) -> None:

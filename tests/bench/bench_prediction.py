@@ -93,9 +93,14 @@ class Server:
         calls = Calls(ids, [0] * len(ids), list(bodies), None, [])
         wanted = self._sink.answered + len(ids)
         self._replies.collect()
-        for method, own in by_method(calls).items():
-            self._handlers[method](own, self._replies)
+        work = [
+            todo
+            for method, own in by_method(calls).items()
+            for todo in self._handlers[method](own, self._replies) or ()
+        ]
         self._replies.end()
+        for todo in work:
+            todo()
         while self._sink.answered < wanted:
             time.sleep(0)
 

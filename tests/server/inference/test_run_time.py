@@ -45,3 +45,10 @@ def test_latest_runs_weigh_more_than_early_ones() -> None:
 
     assert quick_last.is_below(0.5)
     assert not slow_last.is_below(0.5)
+
+
+def test_several_runs_must_not_take_longer_than_arriving_calls_may_wait() -> None:
+    run_time = known(0.0002)
+
+    assert run_time.is_below(0.0004, 50)
+    assert not run_time.is_below(0.0004, 51)

@@ -26,7 +26,7 @@ from modelserver.rpc.messages import ModelSpec, PredictRequest, PredictResponse
 from modelserver.rpc.prediction import PredictionService
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.server import RpcServer, by_method
-from modelserver.rpc.service import method_names
+from modelserver.rpc.service import Work, method_names
 from modelserver.rpc.tensors import decode, encode
 from modelserver.rpc.transport.base import Answer, ContiguousBuffer, StatusCode
 from modelserver.testing.clock import ManualClock
@@ -144,10 +144,13 @@ class Server:
     def serve(self) -> None:
         calls = self.transport.next_calls(0)
         assert calls is not None
+        work: list[Work] = []
         self._replies.collect()
         for method, method_calls in by_method(calls).items():
-            self._handlers[method](method_calls, self._replies)
+            work += self._handlers[method](method_calls, self._replies) or ()
         self._replies.end()
+        for todo in work:
+            todo()
         self.service.cancel(calls.cancelled)
 
     def predict(self, *requests: PredictRequest | bytes) -> list[Answer]:
@@ -742,7 +745,8 @@ def test_calls_of_a_light_model_that_were_cancelled_are_not_computed(server: Ser
     assert taken is not None
 
     calls[1].cancel()
-    server._handlers[0](by_method(taken)[0], Replies(server.transport))
+    for todo in server._handlers[0](by_method(taken)[0], Replies(server.transport)) or ():
+        todo()
 
     assert [y(calls[n].answer()) for n in (0, 2)] == [rows(0), rows(20)]
     assert computed(model)[4:] == [*rows(0), *rows(20)]
@@ -804,7 +808,7 @@ def test_when_nothing_can_be_sent_the_version_is_given_back(
 class Singly(DirectPredictor):
     """Takes no lists."""
 
-    def submit_lists(self, lists: Sequence[RequestList]) -> bool:
+    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
         return False
 
 
@@ -847,7 +851,7 @@ def test_calls_to_a_predictor_that_cannot_be_remembered_are_answered() -> None:
 class Raising(DirectPredictor):
     """Breaks its contract."""
 
-    def submit_lists(self, lists: Sequence[RequestList]) -> bool:
+    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
         raise ZeroDivisionError("broken")
 
 

@@ -28,7 +28,7 @@ from modelserver.rpc.messages import (
 from modelserver.rpc.prediction import PredictionService
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.server import by_method
-from modelserver.rpc.service import method_names
+from modelserver.rpc.service import Work, method_names
 from modelserver.rpc.tensors import DataType, decode, encode, encode_shape
 from modelserver.rpc.transport.base import Answer, StatusCode
 from modelserver.testing.clock import ManualClock
@@ -101,10 +101,13 @@ class Server:
     def serve(self) -> None:
         calls = self.transport.next_calls(0)
         assert calls is not None
+        work: list[Work] = []
         self._replies.collect()
         for method, method_calls in by_method(calls).items():
-            self._handlers[method](method_calls, self._replies)
+            work += self._handlers[method](method_calls, self._replies) or ()
         self._replies.end()
+        for todo in work:
+            todo()
         self.service.cancel(calls.cancelled)
 
     def predict(self, request: PredictRequest) -> Answer:

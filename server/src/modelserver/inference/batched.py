@@ -93,10 +93,10 @@ class BatchedPredictor:
             done(as_serving_error(error))
             return _cannot_cancel
 
-    def submit_lists(self, lists: Sequence[RequestList]) -> bool:
+    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
         """Run or queue them, as `AsyncPredictor.submit_lists`."""
         try:
-            return self._batcher(lists[0].form.signature).submit_lists(lists)
+            return self._batcher(lists[0].form.signature).submit_lists(lists, may_run=may_run)
         except ServingError as error:
             for requests in lists:
                 requests.answer(range(len(requests)), error)
@@ -159,12 +159,13 @@ class _SignatureBatcher:
         self._queue.schedule(task)
         return partial(self._cancel, task)
 
-    def submit_lists(self, lists: Sequence[RequestList]) -> bool:
+    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool) -> bool:
         """Run or queue lists of one batch shape; False where requests must come one by one."""
         if not self._takes_lists or max([r.form.num_rows for r in lists]) > self._max_rows:
             return False
         tasks = [RequestListTask(requests, range(len(requests))) for requests in lists]
-        is_light = self._run_time.is_below(LIGHT_SECONDS)
+        num_batches = 1 + sum([task.size for task in tasks]) // self._max_rows
+        is_light = may_run and self._run_time.is_below(LIGHT_SECONDS, num_batches)
         if not (is_light and self._queue.run_at_once(tasks)):
             for task in tasks:
                 self._queue.schedule_parts(task)

@@ -75,12 +75,14 @@ class DirectPredictor:
             self._cancel(call, as_serving_error(error))
         return partial(self._cancel, call, CancelledError("The request was cancelled"))
 
-    def submit_lists(self, lists: Sequence[RequestList]) -> bool:
+    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
         """Run them one by one, here, if that takes less than handing them to a thread would, as
         `AsyncPredictor.submit_lists`.
         """
+        num_runs = sum([len(requests) for requests in lists])
         with self._changed:
-            if self._is_closed or not self._run_time.is_below(LIGHT_SECONDS):
+            is_light = self._run_time.is_below(LIGHT_SECONDS, num_runs)
+            if self._is_closed or not (may_run and is_light):
                 return False
             self._num_unanswered += 1
         try:

@@ -2,6 +2,9 @@
 
 _WEIGHT_OF_LATEST = 0.1
 
+_MAX_SECONDS = 0.01
+"""Calls that arrive meanwhile wait for as long."""
+
 
 class RunTime:
     """A moving average, for deciding which thread is to run a model. For any thread: when two runs
@@ -18,6 +21,11 @@ class RunTime:
         known = self._seconds
         self._seconds = seconds if known is None else known + (seconds - known) * _WEIGHT_OF_LATEST
 
-    def is_below(self, seconds: float) -> bool:
-        """Whether runs are known to take less than `seconds`."""
-        return self._seconds is not None and self._seconds < seconds
+    def is_below(self, seconds: float, num_runs: int = 1) -> bool:
+        """Whether a run is known to take less than `seconds`, and, where there are several, all of
+        them no more than may be done between two looks at what has arrived.
+        """
+        known = self._seconds
+        if known is None or known >= seconds:
+            return False
+        return num_runs == 1 or known * num_runs <= _MAX_SECONDS

@@ -26,6 +26,9 @@ from modelserver.rpc.tensors import travels_raw
 MAX_TEMPLATES = 1024
 """Clients that send ever other shapes must not pile them up."""
 
+_MAX_HEADER_BYTES = 4096
+"""Of what is kept of a request: clients decide on it."""
+
 _MAX_FAILURES = 16
 """Making a template costs more than parsing a request once."""
 
@@ -137,6 +140,8 @@ class PredictTemplates:
         for known in (self._by_header, self._by_rest):
             for key in [key for key, other in list(known.items()) if other is template]:
                 known.pop(key, None)
+        self._failures.pop(template.num_bytes, None)
+        self._offsets.pop(template.num_bytes, None)
 
 
 @contextmanager
@@ -144,12 +149,12 @@ def _apart(request: PredictRequest) -> Iterator[tuple[bytes, bytes]]:
     """The `tensor_content` of a request's one input, and the request without it; both empty where
     there is no such thing.
     """
-    inputs = request.inputs
-    if len(inputs) != 1:
+    tensors = list(request.inputs.values())
+    content = tensors[0].tensor_content if len(tensors) == 1 else b""
+    if not content:
         yield b"", b""
         return
-    ((_, tensor),) = inputs.items()
-    content = tensor.tensor_content
+    tensor = tensors[0]
     tensor.ClearField("tensor_content")
     try:
         yield content, request.SerializeToString()
@@ -173,7 +178,8 @@ def make_template(
         return None
     ((alias, array),) = prediction.inputs.items()
     values = _values(request.inputs[alias], array)
-    offset = _place(body, values) if array.ndim and values else -1
+    is_short = len(body) - len(values) <= _MAX_HEADER_BYTES
+    offset = _place(body, values) if is_short and array.ndim and values else -1
     if offset < 0 or not _are_there(body, offset, values, request, alias):
         return None
     signature = prediction.signature

@@ -33,7 +33,7 @@ from modelserver.rpc.predict_list import PredictCalls, PredictList
 from modelserver.rpc.predict_request import to_prediction
 from modelserver.rpc.predict_template import PredictTemplate, PredictTemplates, make_template
 from modelserver.rpc.replies import Replies
-from modelserver.rpc.service import Handler, MethodCalls, answer_each
+from modelserver.rpc.service import Handler, MethodCalls, Work, answer_each
 from modelserver.rpc.signature_def import signature_def_map
 from modelserver.rpc.status import error_answer
 from modelserver.rpc.transport.base import Answer
@@ -78,8 +78,10 @@ class PredictionService:
             if call is not None:
                 _cancel(call)
 
-    def _predict_each(self, calls: MethodCalls, replies: Replies) -> None:
-        """Submit what no template fits one by one, and the rest as lists: those may be run here."""
+    def _predict_each(self, calls: MethodCalls, replies: Replies) -> list[Work]:
+        """Submit what no template fits one by one; the rest, as lists that may be run at once, is
+        work for when all else has been looked at.
+        """
         known, unknown = self._templates.sort(calls.bodies)
         parsed: dict[PredictTemplate, tuple[list[int], list[bytes]]] = {}
         for place in unknown:
@@ -93,13 +95,12 @@ class PredictionService:
             self._claim_list(
                 together, PredictCalls(template, calls.of(places), contents, 0), replies
             )
-        for lists in together.values():
-            replies.flush()
-            self._submit_lists(lists)
+        return [partial(self._submit_lists, lists) for lists in together.values()]
 
     def _submit_lists(self, lists: list[PredictList]) -> None:
+        may_run = lists[0].replies.may_run_models()
         try:
-            is_taken = lists[0].predictor.submit_lists(lists)
+            is_taken = lists[0].predictor.submit_lists(lists, may_run=may_run)
         except Exception as error:  # against its contract: the handles must come back all the same
             for requests in lists:
                 requests.give_up(as_serving_error(error))
@@ -190,6 +191,8 @@ class PredictionService:
         prediction: Prediction,
         handle: ServableHandle[AsyncPredictor],
     ) -> None:
+        if not hasattr(handle.servable, "submit_lists"):  # a plug-in's own, and older
+            return
         as_content = self._encodes_as_content
         try:
             template = make_template(body, request, prediction, handle, as_content=as_content)

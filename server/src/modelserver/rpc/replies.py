@@ -1,7 +1,7 @@
 """Replies: where answers go on their way to the transport."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,12 @@ class Replies:
     leaves at once; it is for the transport to bundle that.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(
+        self, transport: Transport, may_run_models: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.may_run_models = may_run_models
+        """Whether the thread that serves may run models at the moment: not while the other one is
+        stuck in one."""
         self._transport = transport
         self._collected: dict[int, tuple[list[int], list[Answer]]] = {}  # by thread
         self.gather = transport.gather

@@ -22,6 +22,7 @@ class ServeTurn:
         self._turn = 0
         self._is_taken = False
         self._busy_since: float | None = None
+        self._num_stuck = 0
         self._is_over = False
 
     def wait(self) -> int | None:
@@ -31,6 +32,7 @@ class ServeTurn:
         with self._changed:
             while not self._is_over:
                 if not self._is_taken or self._is_stuck():
+                    self._num_stuck += self._is_taken
                     self._turn += 1
                     self._is_taken, self._busy_since = True, None
                     return self._turn
@@ -45,9 +47,14 @@ class ServeTurn:
         """Say that it has done with them. Returns whether it is still its turn."""
         with self._changed:
             if turn != self._turn:
+                self._num_stuck -= 1
                 return False
             self._busy_since = None
             return True
+
+    def is_other_stuck(self) -> bool:
+        """Whether one who served before is still stuck in what it did then."""
+        return self._num_stuck > 0
 
     def close(self) -> None:
         """End serving: nobody's turn comes any more."""

@@ -2,16 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 from modelserver.clock import SystemClock
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.serve_turn import ServeTurn
-from modelserver.rpc.service import Handler, MethodCalls, Service
+from modelserver.rpc.service import Handler, MethodCalls, Service, Work
 from modelserver.rpc.status import error_answer
 from modelserver.rpc.transport.base import Calls, Transport
 
 _logger = logging.getLogger(__name__)
+
+_NO_CALLS = Calls([], [], [], None, [])
 
 _END_SECONDS = 1.0
 """How long a thread may take to notice that there are no more calls."""
@@ -35,8 +38,9 @@ class RpcServer:
         self._handlers: list[Handler] = [
             handler for service in services for handler in service.methods.values()
         ]
-        self._replies = Replies(transport)
         self._turns = ServeTurn(SystemClock())
+        self._replies = Replies(transport, lambda: not self._turns.is_other_stuck())
+        self._work: deque[Work] = deque()  # of both threads: one does what the other left
         self._threads = [
             threading.Thread(target=self._serve, name=f"rpc-serve-{number}", daemon=True)
             for number in range(2)
@@ -65,7 +69,8 @@ class RpcServer:
 
     def _serve_for(self, turn: int) -> None:
         """Serve until the other thread has taken over, or the transport has stopped."""
-        while (calls := self._transport.next_calls(None)) is not None:
+        calls: Calls | None = _NO_CALLS
+        while calls is not None:
             self._turns.begin()
             try:
                 self._serve_calls(calls)
@@ -73,28 +78,32 @@ class RpcServer:
                 _logger.exception("Serving some calls failed; serving goes on.")
             if not self._turns.end(turn):
                 return
+            calls = self._transport.next_calls(None)
         self._turns.close()
 
     def _serve_calls(self, calls: Calls) -> None:
-        self._replies.collect()
-        try:
-            for method, method_calls in by_method(calls).items():
-                self._handle(self._handlers[method], method_calls)
-                self._replies.flush()
-        finally:
-            self._replies.end()
         if calls.cancelled:
             for service in self._services:
                 _cancel(service, calls.cancelled)
-
-    def _handle(self, handler: Handler, calls: MethodCalls) -> None:
+        self._replies.collect()
         try:
-            handler(calls, self._replies)
+            for method, method_calls in by_method(calls).items():
+                self._work.extend(self._handle(self._handlers[method], method_calls))
+                self._replies.flush()
+        finally:
+            self._replies.end()
+        while self._work:
+            self._work.popleft()()
+
+    def _handle(self, handler: Handler, calls: MethodCalls) -> Iterable[Work]:
+        try:
+            return handler(calls, self._replies) or ()
         except BaseException as error:
             _logger.exception("A handler failed; its calls are answered with the error.")
             answer = error_answer(error)
             for id in calls.ids:
                 self._replies.send(id, answer)
+            return ()
 
 
 def _cancel(service: Service, ids: Sequence[int]) -> None:

@@ -31,10 +31,14 @@ class MethodCalls(NamedTuple):
         )
 
 
-Handler: TypeAlias = Callable[[MethodCalls, Replies], None]
+Work: TypeAlias = Callable[[], None]
+"""What may take a while: the serve thread does it when it has looked at all that has arrived, or
+another when that one is stuck in something. Never raises."""
+
+Handler: TypeAlias = Callable[[MethodCalls, Replies], Iterable[Work] | None]
 """Starts to answer calls. It sends exactly one answer for each id, before it returns or later, from
-any thread. Quick: the one serve thread runs it. What it raises answers those calls that it has not
-answered."""
+any thread, or in the work that it returns. Quick: the one serve thread runs it. What it raises
+answers those calls that it has not answered."""
 
 
 class Service(Protocol):

@@ -159,5 +159,5 @@ def _make(
         }
         native = modelserver_transport.Options(**given)
         return modelserver_transport.Transport(addresses, methods, STREAM_METHODS, native)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidArgumentError(f"The gRPC server: {error}") from error
