@@ -56,10 +56,6 @@ class PredictTemplate:
         """Whether its request still means what it meant."""
         return handle.servable is self.predictor() and handle.id == self.id
 
-    def fits(self, body: bytes) -> bool:
-        """Whether a body with its header is one of its requests."""
-        return len(body) == self.num_bytes and body.endswith(self.tail)
-
 
 class PredictTemplates:
     """The templates of the requests that have been seen, `MAX_TEMPLATES` at most. For any thread.
@@ -71,7 +67,7 @@ class PredictTemplates:
 
     def __init__(self) -> None:
         self._offsets: dict[int, int] = {}  # by the length of the body
-        self._by_header: dict[bytes, PredictTemplate] = {}
+        self._by_header: dict[tuple[int, bytes], PredictTemplate] = {}  # and by the length
         self._by_rest: dict[bytes, PredictTemplate] = {}
         self._failures: dict[int, int] = {}  # how often there was no template, by length
 
@@ -88,8 +84,9 @@ class PredictTemplates:
         offset_of, by_header = self._offsets.get, self._by_header.get
         last, add = None, unknown.append
         for place, body in enumerate(bodies):
-            template = by_header(body[: offset_of(len(body), 0)])
-            if template is None or not template.fits(body):
+            size = len(body)
+            template = by_header((size, body[: offset_of(size, 0)]))
+            if template is None or not (template.tail == b"" or body.endswith(template.tail)):
                 unknown.append(place)
                 continue
             if template is not last:
@@ -129,7 +126,7 @@ class PredictTemplates:
     def _keep(self, body: bytes, request: PredictRequest, template: PredictTemplate) -> bool:
         has_place = self._offsets.setdefault(len(body), template.offset) == template.offset
         if has_place:
-            self._by_header[body[: template.offset]] = template
+            self._by_header[len(body), body[: template.offset]] = template
         with _apart(request) as (content, rest):
             if content:
                 self._by_rest[rest] = template
@@ -137,7 +134,8 @@ class PredictTemplates:
 
     def forget(self, template: PredictTemplate) -> None:
         """Know its requests no more."""
-        for known in (self._by_header, self._by_rest):
+        tables: list[dict[Any, PredictTemplate]] = [self._by_header, self._by_rest]
+        for known in tables:
             for key in [key for key, other in list(known.items()) if other is template]:
                 known.pop(key, None)
         self._failures.pop(template.num_bytes, None)
