@@ -2,6 +2,7 @@
 
 import io
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from modelserver import flags
-from modelserver.config import read_batching_parameters, read_models
+from modelserver.config import parse_tls, read_batching_parameters, read_models
 from modelserver.core.storage_path import FileInfo, StoragePath
 from modelserver.sources.storage.router import polling_of
 from modelserver.testing.serving import serve_in_memory
@@ -26,7 +27,7 @@ def blocks(page, language):
 
 
 def test_the_configuration_files_shown_are_read(tmp_path):
-    models, batching = blocks("docs/server.md", "proto")
+    models, batching, _ = blocks("docs/server.md", "proto")
     (tmp_path / "models.pbtxt").write_text(models)
     (tmp_path / "batching.pbtxt").write_text(batching)
 
@@ -35,19 +36,39 @@ def test_the_configuration_files_shown_are_read(tmp_path):
 
 
 def test_the_commands_shown_are_understood(tmp_path):
-    models, batching = blocks("docs/server.md", "proto")
+    models, batching, _ = blocks("docs/server.md", "proto")
     (tmp_path / "models.pbtxt").write_text(models)
     (tmp_path / "batching.pbtxt").write_text(batching)
     (tmp_path / "m").mkdir()
     commands = [
         command.replace("\\\n", " ").replace("=/models/", f"={tmp_path}/").split()
         for command in blocks("docs/server.md", "shell")
+        if command.startswith("modelserver")
     ]
 
     assert len(commands) == 3
     for command in commands:
-        assert command[0] == "modelserver"
         flags.parse(command[1:])
+
+
+def test_the_certificates_shown_are_read(tmp_path):
+    *_, shown = blocks("docs/server.md", "proto")
+
+    credentials = parse_tls(shown.encode(), tmp_path / "ssl.pbtxt")
+
+    assert credentials.private_key.startswith(b"-----BEGIN PRIVATE KEY-----\n")
+    assert credentials.requires_client_certificate
+
+
+def test_the_script_shown_writes_certificates_that_are_read(tmp_path):
+    (script,) = [b for b in blocks("docs/server.md", "shell") if b.startswith("python3")]
+    (tmp_path / "key.pem").write_text("key\n")
+    (tmp_path / "chain.pem").write_text("chain\n")
+
+    subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True)
+
+    credentials = parse_tls((tmp_path / "ssl.pbtxt").read_bytes(), tmp_path / "ssl.pbtxt")
+    assert (credentials.private_key, credentials.certificate_chain) == (b"key\n", b"chain\n")
 
 
 def test_the_command_that_serves_from_a_bucket_is_understood():
