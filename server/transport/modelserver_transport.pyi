@@ -230,7 +230,9 @@ class Transport:
         """
 
     def send_message(self, stream: int, message: bytes) -> bool:
-        """Send a message on a stream. False if the stream is gone."""
+        """Send a message on a stream. False if the stream is gone, or ends with an error because
+        the message is too large.
+        """
 
     def end_stream(self, stream: int, code: int = 0, message: str = "") -> None:
         """End a stream with a status. Does nothing if the stream is gone."""

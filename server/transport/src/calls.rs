@@ -241,7 +241,7 @@ impl CallTable {
 
     /// Hand over what has arrived, without waiting. The size of the bodies is no longer counted.
     pub(crate) fn take(&self) -> Taken {
-        self.table.with(Table::take)
+        self.table.take(Table::take)
     }
 
     /// Hand over what has arrived once something has, or at `until` (None = for ever).

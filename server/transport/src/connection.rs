@@ -151,8 +151,8 @@ impl Connection {
             let is_over = self.drive(cx);
             self.read_on(cx);
             self.hand_over_arrivals();
-            self.drop_reset_streams();
-            if is_over {
+            let is_sound = self.drop_reset_streams();
+            if is_over || !is_sound {
                 return true;
             }
             if !self.has_written {

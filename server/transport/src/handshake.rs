@@ -32,7 +32,7 @@ const MAX_FRAME: u32 = 1 << 20;
 
 /// Streams that a client may have reset before they were looked at. Beyond, it is an attack, and
 /// the connection is closed.
-const MAX_PENDING_RESETS: usize = 1024;
+pub(crate) const MAX_PENDING_RESETS: usize = 1024;
 /// Streams that had to be reset because of errors of the client's.
 const MAX_ERROR_RESETS: usize = 1024;
 

@@ -80,6 +80,7 @@ impl Lifecycle {
         if let Err(error) = result {
             *state = State::Stopped;
             self.join(threads);
+            self.close_queues();
             return Err(StartError::Thread(error));
         }
         *state = State::Running { threads, _files };
@@ -114,7 +115,7 @@ impl Lifecycle {
         let runtime = worker::runtime()?;
         thread::Builder::new()
             .name(format!("transport-io-{index}"))
-            .spawn(move || worker::run(&runtime, server, index, listeners))
+            .spawn(move || worker::run(runtime, server, index, listeners))
     }
 
     /// `stop` of the stub.
@@ -127,9 +128,14 @@ impl Lifecycle {
             State::New => true,
             State::Stopped => return true,
         };
+        self.close_queues();
+        is_drained
+    }
+
+    /// Tell Python that nothing more will come.
+    fn close_queues(&self) {
         self.server.calls.close();
         self.server.messages.close();
-        is_drained
     }
 
     /// Stop, and have those who are stopping it wait no longer. For the end of the process.

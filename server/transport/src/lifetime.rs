@@ -100,6 +100,12 @@ impl Lifetime {
         }
     }
 
+    /// Ask the client nothing more, and do not wait for its answer either.
+    pub(crate) fn no_more_pings(&mut self) {
+        self.keepalive = None;
+        self.pinged_at = None;
+    }
+
     /// What is due at `now`; each step is due once.
     pub(crate) fn step(&mut self, now: Instant) -> Option<Step> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
@@ -215,6 +221,15 @@ mod tests {
         };
         lifetime.note(heard);
         assert_eq!(lifetime.next(), Some(now + 21 * SECOND));
+    }
+
+    #[test]
+    fn a_client_that_is_asked_nothing_more_is_not_closed_for_its_silence() {
+        let (mut lifetime, now) = lifetime(|options| options.keepalive_seconds = Some(10.0));
+        assert_eq!(lifetime.step(now + 10 * SECOND), Some(Step::Ping));
+        lifetime.no_more_pings();
+        assert_eq!(lifetime.next(), None);
+        assert_eq!(lifetime.step(now + 1_000_000 * SECOND), None);
     }
 
     #[test]

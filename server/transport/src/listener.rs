@@ -129,7 +129,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = path
         .symlink_metadata()
         .is_ok_and(|found| found.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+    // Other errors, of permission or of a queue that is full, do not tell that nobody listens.
+    let is_refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(is_refused) {
         std::fs::remove_file(path)?;
     }
     Ok(())

@@ -96,15 +96,16 @@ impl MessageQueue {
         })
     }
 
-    /// Queue what a stream has brought. False if too much waits already.
+    /// Queue what a stream that Python has not ended has brought. False if too much waits already.
     pub(crate) fn push(&self, stream: u64, method: u32, message: Option<Bytes>) -> bool {
         self.queue.change(|queue| {
             let size = message.as_ref().map_or(0, Bytes::len);
             let has_room = queue.has_room(size) || message.is_none();
+            let Some(open) = queue.streams.get_mut(&stream) else {
+                return true;
+            };
             if has_room {
-                if let Some(open) = queue.streams.get_mut(&stream) {
-                    open.has_spoken = true;
-                }
+                open.has_spoken = true;
                 queue.bytes += size;
                 queue.push(stream as i64, i64::from(method), message);
             }
@@ -175,7 +176,7 @@ impl MessageQueue {
 
     /// Hand over what has come in, without waiting.
     pub(crate) fn take(&self) -> TakenMessages {
-        self.queue.with(Queue::take)
+        self.queue.take(Queue::take)
     }
 
     /// Hand over what has come in once something has, or at `until` (None = for ever).
@@ -203,5 +204,29 @@ impl Queue {
             is_end: self.is_closed && self.incoming.is_empty(),
             messages: std::mem::take(&mut self.incoming),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_on_a_stream_that_python_has_ended_is_dropped() {
+        let queue = MessageQueue::new(Limits {
+            calls: 10,
+            bytes: 1000,
+        });
+        let stream = queue.open(Address {
+            thread: 0,
+            connection: 1,
+            stream: 1,
+        });
+        assert!(queue.push(stream, 0, Some(Bytes::from_static(b"first"))));
+        queue.take();
+        queue.remove(stream);
+        assert!(queue.push(stream, 0, Some(Bytes::from_static(b"late"))));
+        assert!(queue.take().messages.is_empty());
+        assert_eq!(queue.waiting_bytes(), 0);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct MessageReader {
     chunk: Bytes,
     deframer: Deframer,
     encoding: Encoding,
-    /// What has come of a message.
+    /// What has come of a message, or is being decompressed.
     held: Held,
     /// A message that is being decompressed elsewhere.
     decompressing: Option<JoinHandle<Result<Body, Status>>>,
@@ -64,6 +64,7 @@ impl MessageReader {
         if let Some(work) = &mut self.decompressing {
             let result = ready!(std::pin::Pin::new(work).poll(cx));
             self.decompressing = None;
+            self.held.set(0);
             return Poll::Ready(decompressed(result.unwrap_or_else(|_| Err(unreadable()))));
         }
         loop {
@@ -120,8 +121,21 @@ impl MessageReader {
         if body.len() < LONG_WORK_BYTES {
             return Poll::Ready(decompressed(encoding.decompress(body, limit)));
         }
+        if server.is_full() {
+            return Poll::Ready(Read::Refused(Status::too_many_bytes()));
+        }
+        self.held.set(body.len());
         self.decompressing = Some(spawn_blocking(move || encoding.decompress(body, limit)));
         self.poll_read(cx, server)
+    }
+}
+
+impl Drop for MessageReader {
+    fn drop(&mut self) {
+        // What has not begun need not be done any more, and would hold its message until then.
+        if let Some(work) = &self.decompressing {
+            work.abort();
+        }
     }
 }
 

@@ -77,12 +77,9 @@ impl Transport {
             client_ca,
             requires_client_certificate,
         };
+        let server = self.server()?; // before any lock, which nobody may ever release after a fork
         let is_new = self.lifecycle.is_new();
-        let mut tls = self
-            .server()?
-            .tls
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut tls = server.tls.write().unwrap_or_else(PoisonError::into_inner);
         if tls.is_none() && !is_new {
             return Err(PyRuntimeError::new_err(
                 "the transport was started without TLS",
@@ -215,13 +212,16 @@ impl Transport {
             return Ok(false);
         };
         match message_reply(&[message], server.options.message_limit()) {
-            Reply::Message(message) => server.post_to(address, Letter::Message(address, message)),
+            Reply::Message(message) => {
+                server.post_to(address, Letter::Message(address, message));
+                Ok(true)
+            }
             Reply::Status(status) => {
                 server.messages.remove(stream);
                 server.post_to(address, Letter::End(address, status));
+                Ok(false)
             }
         }
-        Ok(true)
     }
 
     #[pyo3(signature = (stream, code = 0, message = String::new()))]

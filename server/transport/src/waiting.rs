@@ -29,6 +29,18 @@ struct Inner<T> {
     eventfd: Option<OwnedFd>,
 }
 
+impl<T: News> Inner<T> {
+    fn take<R>(&mut self, take: impl FnOnce(&mut T) -> R) -> R {
+        let taken = take(&mut self.value);
+        if let Some(eventfd) = &self.eventfd
+            && self.value.has_news()
+        {
+            signal(eventfd);
+        }
+        taken
+    }
+}
+
 impl<T: News> Waiting<T> {
     pub(crate) fn new(value: T) -> Self {
         Waiting {
@@ -58,8 +70,14 @@ impl<T: News> Waiting<T> {
         result
     }
 
-    /// Change the value once there is news or `until` has come (None = for ever).
-    pub(crate) fn wait<R>(&self, until: Option<Instant>, change: impl FnOnce(&mut T) -> R) -> R {
+    /// Take the news. Where there is still some afterwards, as at the end, the eventfd tells of it
+    /// again: whoever waits for that has read it before they took.
+    pub(crate) fn take<R>(&self, take: impl FnOnce(&mut T) -> R) -> R {
+        self.lock().take(take)
+    }
+
+    /// Take the news once there is some or `until` has come (None = for ever).
+    pub(crate) fn wait<R>(&self, until: Option<Instant>, take: impl FnOnce(&mut T) -> R) -> R {
         let mut inner = self.lock();
         inner.waiters += 1;
         while !inner.value.has_news() {
@@ -79,7 +97,7 @@ impl<T: News> Waiting<T> {
             };
         }
         inner.waiters -= 1;
-        change(&mut inner.value)
+        inner.take(take)
     }
 
     /// The eventfd that tells of news, made at the first call.

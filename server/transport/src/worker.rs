@@ -25,6 +25,9 @@ use crate::wire::Accepted;
 /// Before accepting again when it failed: there are no more file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Of each I/O thread: more would only decompress more at once, which takes memory.
+const DECOMPRESSING_THREADS: usize = 2;
+
 /// What the tasks of one I/O thread share.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -46,12 +49,15 @@ pub(crate) struct Worker {
 
 /// What an I/O thread runs on. Made beforehand, so that a failure is noticed.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(DECOMPRESSING_THREADS)
+        .build()
 }
 
 /// The body of an I/O thread. Returns when it is told to exit.
 pub(crate) fn run(
-    runtime: &Runtime,
+    runtime: Runtime,
     server: Arc<Server>,
     index: usize,
     listeners: Vec<Listener>,
@@ -67,7 +73,10 @@ pub(crate) fn run(
         next_thread: Cell::new(index),
     });
     let tasks = LocalSet::new();
-    tasks.block_on(runtime, worker.serve(listeners))
+    let result = tasks.block_on(&runtime, worker.serve(listeners));
+    drop(tasks); // their sockets are the runtime's
+    runtime.shutdown_background(); // nobody waits for what is still being decompressed
+    result
 }
 
 impl Worker {

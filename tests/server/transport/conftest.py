@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -33,9 +34,8 @@ class Frame:
 class RawConnection:
     """A client that sends what it is told, right or wrong. It answers nothing by itself."""
 
-    def __init__(self, port: int, preface: bytes = PREFACE, window: int = 65535) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: int | Path, preface: bytes = PREFACE, window: int = 65535) -> None:
+        self.socket = _dial(address)
         self.socket.sendall(preface)
         if preface == PREFACE:
             self.send(SETTINGS, 0, 0, struct.pack(">HI", 4, window))
@@ -139,6 +139,18 @@ class RawConnection:
         return received
 
 
+def _dial(address: int | Path) -> socket.socket:
+    """To a port or a unix socket."""
+    if isinstance(address, int):
+        dialled = socket.create_connection(("127.0.0.1", address), timeout=30)
+        dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return dialled
+    dialled = socket.socket(socket.AF_UNIX)
+    dialled.settimeout(30)
+    dialled.connect(str(address))
+    return dialled
+
+
 def _text(text: str) -> bytes:
     raw = text.encode()
     return _number(len(raw)) + raw
@@ -199,11 +211,11 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., RawConnection]]:
-    """Open a raw connection to a port; it is closed after the test."""
+    """Open a raw connection to a port or unix socket; it is closed after the test."""
     connections: list[RawConnection] = []
 
-    def connect(port: int, **given: Any) -> RawConnection:
-        connections.append(RawConnection(port, **given))
+    def connect(address: int | Path, **given: Any) -> RawConnection:
+        connections.append(RawConnection(address, **given))
         return connections[-1]
 
     yield connect

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import selectors
 import socket
 import subprocess
 import sys
@@ -457,3 +458,24 @@ def test_the_stub_names_what_the_module_has() -> None:
     assert subprocess.run(
         [sys.executable, "-c", "import modelserver_transport"], check=True
     ).returncode == 0  # fmt: skip
+
+
+def test_the_eventfd_tells_of_the_end_after_the_last_calls(
+    serve: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    transport = (server := serve(is_echoing=False)).transport
+    connect(server.port).begin(1)
+    ids: list[int] = []
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd := transport.fileno(), selectors.EVENT_READ)
+        transport.next_calls(FAR_SECONDS)
+        transport.stop(0)  # which reports the call, so that there is news before the end
+
+        while selector.select(FAR_SECONDS):
+            os.read(fd, 8)
+            if (calls := transport.next_calls(0)) is None:
+                break
+            ids += calls[4]
+
+    assert len(ids) == 1
+    assert transport.next_calls(0) is None

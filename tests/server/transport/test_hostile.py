@@ -215,6 +215,41 @@ def test_streams_that_are_begun_and_reset_at_once_do_not_reach_python(
     assert stats["buffered_bytes"] <= 10_000
 
 
+def test_a_flood_of_resets_of_streams_that_never_came_ends_the_connection(
+    serve: Callable[..., Any], connect: Connect
+) -> None:
+    server = serve(is_echoing=False, max_concurrent_streams=1)
+    connection = connect(server.port)
+    connection.begin(1)
+    ids = server.transport.next_calls(FAR_SECONDS)[0]
+    connection.begin(9999)  # is refused, and those below count as closed
+
+    with contextlib.suppress(ConnectionError):
+        for stream in range(3, 9999, 2):
+            connection.send(RST_STREAM, 0, stream, CANCEL)
+
+    assert server.transport.next_calls(FAR_SECONDS)[4] == ids
+    assert connection.is_closed()
+
+
+def test_streams_to_a_client_that_reads_nothing_end_when_the_memory_is_full(
+    serve: Callable[..., Any], connect: Connect
+) -> None:
+    transport = (server := serve(is_echoing=False, max_buffered_bytes=4 << 20)).transport
+    connection = connect(server.port)
+    connection.begin(1, "/test.Texts/Watch")
+    stream = transport.next_messages(FAR_SECONDS)[0][0]
+
+    until = time.monotonic() + FAR_SECONDS
+    while transport.send_message(stream, bytes(100_000)):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+    assert transport.stats()["buffered_bytes"] <= 5 << 20
+    messages = transport.next_messages(FAR_SECONDS)
+    assert messages[-1] == (stream, 0, None)
+
+
 def test_more_streams_than_allowed_are_refused(serve: Callable[..., Any], connect: Connect) -> None:
     server = serve(is_echoing=False, max_concurrent_streams=10)
     connection = connect(server.port)

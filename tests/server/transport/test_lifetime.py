@@ -1,6 +1,8 @@
 """Connections that are old, idle or silent."""
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,8 +16,15 @@ ECHO = "/test.Texts/Echo"
 FAR_SECONDS = 30.0
 PING, ACK = 6, 1
 
+WINDOW_UPDATE = 8
+
 Serve = Callable[..., Any]
 Connect = Callable[..., Any]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.001)
 
 
 def test_a_silent_client_is_asked_whether_it_is_there_and_then_closed(
@@ -90,6 +99,59 @@ def test_an_old_connection_goes_away_and_its_calls_are_answered(
     assert goaway.error_code == 0
     assert connection.receive_end(1).kind == 1
     assert connection.is_closed()
+
+
+def test_a_call_on_an_old_connection_may_take_longer_than_a_keepalive(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve(
+        is_echoing=False,
+        max_connection_age_seconds=0.05,
+        keepalive_seconds=0.1,
+        keepalive_timeout_seconds=0.1,
+    )
+    connection = connect(server.port)
+    connection.begin(1)
+    ids = server.transport.next_calls(FAR_SECONDS)[0]
+    connection.receive_goaway()
+    farewell = connection.receive_until(lambda frame: frame.kind == PING)
+    connection.send(PING, ACK, 0, farewell.payload)
+
+    time.sleep(0.5)
+    server.transport.reply_many(ids, [b"late but wanted"])
+
+    assert connection.receive_end(1).kind == 1
+    assert connection.is_closed()
+
+
+def test_an_old_connection_whose_client_reads_nothing_is_closed(
+    serve: Serve, connect: Connect, tmp_path: Path
+) -> None:
+    path = tmp_path / "socket"  # the system holds equally much for every connection
+    server = serve(addresses=[f"unix:{path}"], is_echoing=False, max_connection_age_seconds=1)
+    stats = server.transport.stats
+
+    def answer(connection: Any, stream: int) -> None:
+        connection.begin(stream)
+        server.transport.reply_many(server.transport.next_calls(FAR_SECONDS)[0], [bytes(10_000)])
+        time.sleep(0.01)
+
+    first = connect(path, window=1 << 30)
+    first.send(WINDOW_UPDATE, 0, 0, b"\x3f\xff\0\0")
+    count = 0
+    while stats()["buffered_bytes"] == 0:
+        answer(first, 2 * count + 1)
+        count += 1
+    first.socket.close()
+    wait_until(lambda: stats()["connections"] == 0)
+
+    second = connect(path, window=1 << 30)
+    second.send(WINDOW_UPDATE, 0, 0, b"\x3f\xff\0\0")
+    for call in range(count - 3):  # so that nothing waits in HTTP/2, but some for the socket
+        answer(second, 2 * call + 1)
+    assert (stats()["buffered_bytes"], stats()["connections"]) == (0, 1)
+
+    wait_until(lambda: stats()["connections"] == 0)
 
 
 def test_calls_that_outlast_the_grace_of_an_old_connection_are_answered_unavailable(

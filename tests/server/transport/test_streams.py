@@ -138,6 +138,18 @@ def test_an_ended_stream_takes_no_more(ends: Ends) -> None:
     assert ends.transport.send_message(stream, b"x") is False
 
 
+def test_a_message_that_is_too_large_ends_its_stream(serve: Callable[..., Any]) -> None:
+    transport = (server := serve(is_echoing=False, max_message_bytes=100)).transport
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call = channel.unary_stream(WATCH)(b"x", timeout=FAR_SECONDS)
+        stream = transport.next_messages(FAR_SECONDS)[0][0]
+
+        is_sent = transport.send_message(stream, bytes(101))
+
+        assert is_sent is False
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 def test_streams_have_ids_of_their_own(ends: Ends) -> None:
     calls = [ends.watch(b"%d" % n) for n in range(5)]
     taken = ends.next_messages(10)

@@ -6,6 +6,7 @@ use std::time::Instant;
 use h2::{Ping, Reason};
 
 use super::{Connection, State, Stream};
+use crate::handshake::MAX_PENDING_RESETS;
 use crate::inlet::Phase;
 use crate::lifetime::{Signs, Step};
 use crate::response::Answer;
@@ -13,9 +14,10 @@ use crate::server::FLUSH;
 use crate::status::{Status, UNAVAILABLE};
 
 impl Connection {
-    pub(super) fn drop_reset_streams(&mut self) {
+    /// Forget the streams that were reset. False if too many were that have not come.
+    pub(super) fn drop_reset_streams(&mut self) -> bool {
         if self.log.resets.borrow().is_empty() {
-            return;
+            return true;
         }
         let mut calls = Vec::new();
         for stream in self.log.take_resets(self.last_stream) {
@@ -26,6 +28,8 @@ impl Connection {
             }
         }
         self.server.calls.abandon(&calls);
+        let streams = self.server.options.max_concurrent_streams as usize;
+        self.log.resets.borrow().len() <= streams + MAX_PENDING_RESETS
     }
 
     /// Do what is due by the clock. True when the connection is over.
@@ -95,6 +99,8 @@ impl Connection {
         self.phase = phase;
         self.close_at = Some(Instant::now() + FLUSH);
         self.log.is_leaving.set(true);
+        // h2 sends no other PING before its farewell is answered, and that is hidden from it.
+        self.lifetime.no_more_pings();
         self.h2.graceful_shutdown();
         if phase == Phase::Closing {
             self.refuse_rest();
@@ -132,13 +138,18 @@ impl Connection {
         if self.phase == Phase::Serving {
             return false;
         }
+        if self.is_leaving {
+            return self.is_turning_away();
+        }
         let is_time = self.is_turning_away();
         if !self.streams.is_empty() || self.unsent.get() > 0 {
             return is_time && self.phase == Phase::Closing;
         }
         let is_free = self.phase == Phase::Closing || self.log.has_heard.get() || is_time;
-        if is_free && !self.is_leaving {
+        if is_free {
             self.is_leaving = true;
+            // The last frames may wait for a client that reads nothing.
+            self.close_at = Some(Instant::now() + FLUSH);
             self.h2.abrupt_shutdown(Reason::NO_ERROR);
             return self.h2.poll_closed(cx).is_ready();
         }

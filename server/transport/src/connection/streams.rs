@@ -4,7 +4,7 @@ use std::task::Context;
 
 use bytes::Bytes;
 
-use super::{Connection, State, Stream};
+use super::{Connection, HELD_STEP, State, Stream};
 use crate::reading::MessageReader;
 use crate::response::Respond;
 use crate::status::Status;
@@ -46,12 +46,33 @@ impl Connection {
     }
 
     pub(super) fn send_message(&mut self, stream: u32, message: Bytes) {
+        if self.held() > self.held_told + HELD_STEP {
+            self.tell_held();
+        }
+        // Nothing else keeps Python from sending more than a client reads. One that has read all
+        // that was sent is not to suffer for others.
+        if self.unsent.get() > 0 && self.server.is_full() {
+            self.refuse_stream(stream, &Status::too_many_bytes());
+            return;
+        }
         if let Some(Stream {
             respond,
             state: State::Streaming(streaming),
         }) = self.streams.get_mut(&stream)
         {
             streaming.send(respond, message, &self.unsent);
+        }
+    }
+
+    /// End a stream with an error that Python has not asked for.
+    fn refuse_stream(&mut self, stream: u32, status: &Status) {
+        if let Some(Stream {
+            respond,
+            state: State::Streaming(streaming),
+        }) = self.streams.remove(&stream)
+        {
+            streaming.abandon(&self.server);
+            streaming.end(respond, status);
         }
     }
 

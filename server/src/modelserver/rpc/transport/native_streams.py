@@ -156,10 +156,10 @@ class Streams:
 
     def _reflect(self, stream: int, message: bytes) -> None:
         response = self._reflection.answer(ServerReflectionRequest.FromString(message))
-        self._port.send_message(stream, response.SerializeToString())
+        is_there = self._port.send_message(stream, response.SerializeToString())
         if self._states.is_closed:
             self._port.end_stream(stream)
-        else:
+        elif is_there:
             self._asking.add(stream)
 
     def _tell_watchers(self) -> None:
