@@ -129,6 +129,23 @@ def test_it_listens_on_a_unix_socket(tmp_path: Path, make: Make) -> None:
         assert future.result() == b"here"
 
 
+def test_a_client_may_have_several_addresses(make: Make) -> None:
+    """gRPC's clients name all of them as the authority then."""
+    first, second = make(), make()
+    addresses = f"127.0.0.1:{first.start()},127.0.0.1:{second.start()}"
+
+    with (
+        echoing(first),
+        echoing(second),
+        grpc.insecure_channel(f"ipv4:{addresses}") as channel,
+    ):
+        answer = channel.unary_unary(PREDICT)(b"body", timeout=FAR_SECONDS)
+        first.stop(0)
+        second.stop(0)
+
+    assert answer == b"body"
+
+
 def test_it_listens_on_a_unix_socket_beside_a_port(tmp_path: Path, make: Make) -> None:
     transport = make("127.0.0.1:0", GrpcOptions(socket_path=f"{tmp_path}/socket"))
     port = transport.start()

@@ -1,7 +1,7 @@
-//! Makes `:authority` acceptable where a client names a unix socket there.
+//! Makes `:authority` acceptable where a client names something else than a host there.
 //!
-//! gRPC's clients in C++ and Python send the socket's path, with %2F for each slash. h2 refuses a
-//! percent sign in that place, and nobody here reads it.
+//! gRPC's clients in C++ and Python send the path of a unix socket, with %2F for each slash, and all
+//! the addresses of a target that has several. h2 refuses both, and nobody here reads it.
 
 /// How those clients spell the name: its length, and then the name.
 const NAME: &[u8] = b"\x0a:authority";
@@ -9,7 +9,8 @@ const NAME: &[u8] = b"\x0a:authority";
 /// The largest length that fits its first byte.
 const ONE_BYTE: usize = 0x7f;
 
-/// Replaces percent signs in `:authority`, in whatever pieces a connection's blocks of headers come.
+/// Replaces what is no letter or digit in `:authority`, in whatever pieces a connection's blocks of
+/// headers come.
 #[derive(Debug, Default)]
 pub struct AuthorityFilter {
     state: State,
@@ -63,7 +64,7 @@ impl AuthorityFilter {
                 }
             }
             State::Value(left) => {
-                if *byte == b'%' {
+                if !byte.is_ascii_alphanumeric() {
                     *byte = b'_';
                 }
                 match left {
@@ -87,9 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn percent_signs_of_the_authority_are_replaced_and_no_others() {
-        let block = b"@\x05:path\x03/%2@\x0a:authority\x07tmp%2Fs@\x01x\x02%%";
-        let expected = b"@\x05:path\x03/%2@\x0a:authority\x07tmp_2Fs@\x01x\x02%%";
+    fn what_is_no_letter_in_the_authority_is_replaced_and_nothing_else() {
+        let block = b"@\x05:path\x03/%2@\x0a:authority\x07a:1,b%2@\x01x\x02%%";
+        let expected = b"@\x05:path\x03/%2@\x0a:authority\x07a_1_b_2@\x01x\x02%%";
         for size in 1..=block.len() {
             assert_eq!(filtered(block, size), expected, "{size}");
         }

@@ -55,8 +55,7 @@ impl ReadLog {
 pub(crate) struct Tapped {
     wire: Rc<RefCell<Wire>>,
     tap: FrameTap,
-    /// For clients that came by a unix socket.
-    authority: Option<AuthorityFilter>,
+    authority: AuthorityFilter,
     /// The payload of a PING, as far as it has come.
     ping: Vec<u8>,
     log: Rc<ReadLog>,
@@ -64,11 +63,10 @@ pub(crate) struct Tapped {
 
 impl Tapped {
     pub(crate) fn new(wire: Rc<RefCell<Wire>>, log: Rc<ReadLog>) -> Self {
-        let is_unix = wire.borrow().is_unix();
         Tapped {
             wire,
             tap: FrameTap::new(),
-            authority: is_unix.then(AuthorityFilter::default),
+            authority: AuthorityFilter::default(),
             ping: Vec::new(),
             log,
         }
@@ -77,19 +75,17 @@ impl Tapped {
     fn follow(&mut self, read: &mut [u8]) {
         self.log.has_read.set(true);
         let (mut blocks, mut pings) = (Vec::new(), Vec::new());
-        let (has_filter, is_leaving) = (self.authority.is_some(), self.log.is_leaving.get());
+        let is_leaving = self.log.is_leaving.get();
         self.tap.feed(read, |piece| match piece.kind {
             RST_STREAM if piece.is_last => {
                 self.log.resets.borrow_mut().insert(piece.stream);
             }
-            HEADERS | CONTINUATION if has_filter => blocks.push(piece.range),
+            HEADERS | CONTINUATION => blocks.push(piece.range),
             PING if is_leaving => pings.push(piece),
             _ => {}
         });
-        if let Some(filter) = &mut self.authority {
-            for block in blocks {
-                filter.feed(&mut read[block]);
-            }
+        for block in blocks {
+            self.authority.feed(&mut read[block]);
         }
         for ping in pings {
             self.hide_farewell(&mut read[ping.range], ping.is_last);

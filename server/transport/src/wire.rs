@@ -86,11 +86,6 @@ impl Wire {
         }
     }
 
-    /// Whether it is a unix socket.
-    pub(crate) fn is_unix(&self) -> bool {
-        matches!(self.socket, Socket::Unix(_))
-    }
-
     /// Read into `buf`: from the socket if `buf` is large, else from what was read ahead.
     pub(crate) fn poll_read(
         &mut self,

@@ -35,7 +35,7 @@ echo = channel.unary_unary(ECHO)
 def run(script: str, *, signal_at_start: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run a script after `BEGIN`, with a signal once it prints something, if one is given."""
     process = subprocess.Popen(
-        [sys.executable, "-c", BEGIN + textwrap.dedent(script)],
+        [sys.executable, "-u", "-c", BEGIN + textwrap.dedent(script)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
