@@ -41,7 +41,7 @@ class FakeDevice:
 
 
 class Requests:
-    """A list of one request, which says when it has been put into a batch's memory, and answered."""
+    """A list of one request, which says when it is put into a batch's memory, and answered."""
 
     form = FORM
 
