@@ -32,10 +32,10 @@ struct Inner<T> {
 impl<T: News> Inner<T> {
     fn take<R>(&mut self, take: impl FnOnce(&mut T) -> R) -> R {
         let taken = take(&mut self.value);
-        if let Some(eventfd) = &self.eventfd
-            && self.value.has_news()
-        {
-            signal(eventfd);
+        if let Some(eventfd) = &self.eventfd {
+            if self.value.has_news() {
+                signal(eventfd);
+            }
         }
         taken
     }
