@@ -36,10 +36,11 @@ def table(value):
 class Shop:
     """A server that serves version 1 of a model in a bucket, and the bucket."""
 
-    def __init__(self, pod, emulator, bucket, faults):
+    def __init__(self, pod, emulator, bucket, faults, model):
         self.pod = pod
         self.faults = faults
         self.base_path = f"gs://{bucket}/tables"
+        self._model = model
         self._emulator = emulator
         self._bucket = bucket
 
@@ -63,6 +64,13 @@ class Shop:
     def polls(self):
         return sum(r.kind == "list" and r.name == "tables/" for r in self.faults.requests())
 
+    def serve(self, **members):
+        self.pod.write(self._model("tables", self.base_path, **members))
+
+    def ask_for_a_look_at_everything(self):
+        """The files of a version that serves are listed every five minutes otherwise."""
+        self.pod.write(self._model("tables", self.base_path), pollRequest="now")
+
     def wait_for_polls(self, more):
         target = self.polls() + more
         self.pod.eventually(lambda: self.polls() >= target)
@@ -73,10 +81,10 @@ def start_shop(gcs_emulator, bucket, gcs_faults, make_pod, model, monkeypatch, t
     def start(**members):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_faults.url)
         pod = make_pod(f"--cache_dir={tmp_path}/cache")
-        shop = Shop(pod, gcs_emulator, bucket, gcs_faults)
+        shop = Shop(pod, gcs_emulator, bucket, gcs_faults, model)
         shop.upload(1)
         shop.put("tables/1/_SUCCESS", b"")
-        pod.write(model("tables", shop.base_path, **members))
+        shop.serve(**members)
         pod.start().wait_until_ready()
         pod.wait_for_versions("tables", 1)
         return shop
@@ -224,6 +232,7 @@ def test_a_bucket_that_has_vanished_does_not_take_away_what_serves(shop):
 
 def test_a_version_overwritten_in_place_is_told_and_serves_as_it_was_loaded(shop):
     shop.upload(1, value=11)
+    shop.ask_for_a_look_at_everything()
 
     shop.pod.eventually(lambda: shop.row(1)["reason"] == "Mutated")
 
