@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 SOURCES = Path(__file__).with_name("load")
-TARGET = Path.home() / ".cache" / "modelserver" / "cargo-target" / "load"
+_CACHE = Path(os.environ.get("MODELSERVER_CACHE") or Path.home() / ".cache" / "modelserver")
+TARGET = _CACHE / "cargo-target" / "load"
 _PROGRAM = TARGET / "release" / "modelserver-load"
 _STAMP = TARGET / "built-from"
 _PATIENCE_SECONDS = 60
@@ -51,8 +52,10 @@ class Tolerance:
 class GrpcLoad:
     """A load on a gRPC method of a server on 127.0.0.1. `requests` are files with one message each,
     sent in turn; `answers` are as many, or one for all, or none (then any whole message with status
-    OK is right). With `rate` requests are sent at so many a second, whatever comes back. Processor
-    time is counted of the process trees under `pids`.
+    OK is right). With `rate` requests are sent at so many a second, whatever comes back. With
+    `tls_ca`, a file of certificates in PEM, connections are over TLS; one of these must have signed
+    the server's, which must be for the name localhost. Processor time is counted of the process
+    trees under `pids`.
     """
 
     port: int
@@ -65,6 +68,7 @@ class GrpcLoad:
     seconds: float = 5.0
     warm_up_seconds: float = 1.0
     rate: float | None = None
+    tls_ca: Path | None = None
     pids: Sequence[int] = ()
 
     @property
@@ -81,6 +85,7 @@ class GrpcLoad:
             *(f"--connections={self.connections}", f"--streams={self.streams}"),
             *(f"--seconds={self.seconds}", f"--warmup={self.warm_up_seconds}"),
             *(() if self.rate is None else (f"--rate={self.rate}",)),
+            *(() if self.tls_ca is None else (f"--tls-ca={self.tls_ca}",)),
         ]
 
 

@@ -1,9 +1,9 @@
-import importlib.util
 import os
 import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +11,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import grpc
 import pytest
 
 # The first test that needs the program waits for its build.
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+class Loader(Protocol):
+    module: ModuleType
+
+    def __call__(
+        self, port: int, requests: list[bytes], answers: list[bytes], **options: Any
+    ) -> Any: ...
+
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 7, 8
@@ -136,49 +145,7 @@ def echo_frames(connection: FrameConnection, stream: int, body: bytes) -> None:
     connection.send_answer(stream, body[5:])
 
 
-# What tests have in common.
-
-
-@pytest.fixture(scope="session")
-def load_generator() -> ModuleType:
-    file = Path(__file__).with_name("load_generator.py")
-    spec = importlib.util.spec_from_file_location("load_generator", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@dataclass(frozen=True)
-class Loader:
-    """Writes messages to files and makes a short load with them."""
-
-    module: ModuleType
-    folder: Path
-
-    def __call__(
-        self, port: int, requests: list[bytes], answers: list[bytes], **options: Any
-    ) -> Any:
-        files = [self._write("request", requests), self._write("answer", answers)]
-        defaults = {"path": "/test.Test/Echo", "seconds": 0.3, "warm_up_seconds": 0.1}
-        load = self.module.GrpcLoad(port, requests=files[0], answers=files[1], **defaults | options)
-        return self.module.run(load)
-
-    def _write(self, name: str, messages: list[bytes]) -> list[Path]:
-        files = [self.folder / f"{name}-{number}" for number in range(len(messages))]
-        for file, message in zip(files, messages, strict=True):
-            file.write_bytes(message)
-        return files
-
-
-@pytest.fixture
-def load(load_generator: ModuleType, tmp_path: Path) -> Loader:
-    try:
-        load_generator.build()
-    except load_generator.CargoMissingError as error:
-        pytest.skip(str(error))
-    return Loader(load_generator, tmp_path)
+# A server of gRPC.
 
 
 def _not_found(request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -339,6 +306,24 @@ def test_a_server_that_is_not_there_is_an_error(load: Loader) -> None:
         load(port, [b"x"], [])
 
 
+def test_a_server_that_hangs_up_is_an_error(load: Loader) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def hang_up() -> None:
+            with listener.accept()[0] as client:
+                client.shutdown(socket.SHUT_WR)
+                client.recv(1, socket.MSG_PEEK)
+
+        port = listener.getsockname()[1]
+        done = pool.submit(hang_up)
+        with pytest.raises(
+            load.module.LoadGeneratorError,
+            match=f"no HTTP/2 in clear text with 127.0.0.1:{port}: the server has closed it",
+        ):
+            load(port, [b"x"], [], connections=1)
+        done.result()
+
+
 # HTTP/2's rules.
 
 
@@ -460,6 +445,26 @@ def test_without_cargo_the_error_says_how_to_get_it(
 
     with pytest.raises(load_generator.CargoMissingError, match=r"install Rust 1\.85"):
         load_generator.cargo()
+
+
+@pytest.mark.parametrize(
+    ("cache", "target"),
+    [
+        ("/somewhere", "/somewhere/cargo-target/load"),
+        ("", "~/.cache/modelserver/cargo-target/load"),
+    ],
+)
+def test_what_cargo_builds_is_where_the_makefile_has_it(cache: str, target: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "import load_generator; print(load_generator.TARGET)"],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "MODELSERVER_CACHE": cache},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    assert Path(told.stdout.strip()) == Path(target).expanduser()
 
 
 # Where numbers are.

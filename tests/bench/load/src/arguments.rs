@@ -9,9 +9,11 @@ use clap::Parser;
 use crate::answer::Tolerance;
 use crate::exchange::{Exchanges, read_all};
 use crate::load::Plan;
-use crate::request_head::RequestHead;
+use crate::request_head::{RequestHead, Scheme};
+use crate::tls;
 
-/// Load a gRPC server over HTTP/2 in clear text, check every answer, and print what was found as JSON.
+/// Load a gRPC server over HTTP/2, in clear text or over TLS, check every answer, and print what was
+/// found as JSON.
 ///
 /// Closed loop (the default): connections × streams requests are on their way; each answer is
 /// followed by the next request. Open loop (--rate): requests are sent at constant distances whatever
@@ -31,6 +33,11 @@ pub struct Arguments {
     /// Port of the server
     #[arg(long, required_unless_present = "self_test", value_name = "PORT")]
     port: Option<u16>,
+
+    /// Connect over TLS: a file with the certificates, in PEM, of which one must have signed the server's,
+    /// which must be for the name localhost. Without, connections are in clear text
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
 
     /// The method: /package.Service/Method
     #[arg(long, required_unless_present = "self_test", value_name = "PATH")]
@@ -96,8 +103,9 @@ pub struct Arguments {
     pid: Vec<u32>,
 
     /// Load a server within this program that answers everything with the same bytes: what the
-    /// generator alone can do. Takes no --port and no --path; without --request, one of 3136 bytes
-    #[arg(long, conflicts_with_all = ["port", "path", "pid"])]
+    /// generator alone can do. Takes no --port, --path, --tls-ca or --pid; without --request, one of 3136
+    /// bytes
+    #[arg(long, conflicts_with_all = ["port", "path", "tls_ca", "pid"])]
     pub self_test: bool,
 }
 
@@ -135,8 +143,12 @@ impl Arguments {
             answers.truncate(1);
         }
         let path = self.path.as_deref().unwrap_or("/modelserver.Load/Test");
-        let authority = format!("{}:{}", self.host, self.port.unwrap_or_default());
-        let head = RequestHead::new(path, &authority, self.timeout_header.as_deref());
+        let (scheme, host) = match self.tls_ca {
+            None => (Scheme::Http, self.host.as_str()),
+            Some(_) => (Scheme::Https, tls::SERVER_NAME),
+        };
+        let authority = format!("{host}:{}", self.port.unwrap_or_default());
+        let head = RequestHead::new(scheme, path, &authority, self.timeout_header.as_deref());
         Exchanges::new(head, &requests, &answers, &self.tolerance)
     }
 
@@ -151,10 +163,11 @@ impl Arguments {
             .ok_or_else(|| format!("{} has no address", self.host))
     }
 
-    /// What load to make of the server at `address`.
-    pub fn plan(&self, address: SocketAddr) -> Plan {
-        Plan {
+    /// What load to make of the server at `address`. The error is for the user.
+    pub fn plan(&self, address: SocketAddr) -> Result<Plan, String> {
+        Ok(Plan {
             address,
+            tls: self.tls_ca.as_deref().map(tls::trusting).transpose()?,
             connections: self.connections.into(),
             streams: self.streams.into(),
             rate: self.rate,
@@ -162,7 +175,7 @@ impl Arguments {
             seconds: self.seconds,
             spin: Duration::from_micros(self.spin),
             pids: self.pid.clone(),
-        }
+        })
     }
 }
 
@@ -232,6 +245,7 @@ mod tests {
         assert!(parse(&["--port=1", "--path=/a/b"]).is_err());
         assert!(parse(&["--port=1", "--request=a"]).is_err());
         assert!(parse(&["--self-test", "--port=1"]).is_err());
+        assert!(parse(&["--self-test", "--tls-ca=a"]).is_err());
         assert!(parse(&["--self-test"]).is_ok());
     }
 

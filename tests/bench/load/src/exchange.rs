@@ -77,6 +77,7 @@ pub fn read_all(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request_head::Scheme;
 
     fn exchanges(requests: usize, answers: usize) -> Result<Exchanges, String> {
         let bodies = |count| {
@@ -85,7 +86,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         Exchanges::new(
-            RequestHead::new("/a/b", "h", None),
+            RequestHead::new(Scheme::Http, "/a/b", "h", None),
             &bodies(requests),
             &bodies(answers),
             &[],

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ClientConfig;
 
 use crate::channel::{BUFFER_BYTES, Channel};
 use crate::cpu;
@@ -25,6 +28,8 @@ const OPEN_LOOP_STREAMS: usize = 1024;
 #[derive(Debug)]
 pub struct Plan {
     pub address: SocketAddr,
+    /// None: in clear text.
+    pub tls: Option<Arc<ClientConfig>>,
     pub connections: usize,
     /// Requests on their way on each connection, in a closed loop.
     pub streams: usize,
@@ -86,6 +91,8 @@ struct Load<'a> {
     /// By token. A channel that the server asked to leave stays until its last answer.
     channels: Vec<Option<Channel<'a>>>,
     lanes: Vec<Lane>,
+    /// Why a lane has lost its channel, the last time.
+    loss: Option<String>,
     schedule: Option<Schedule>,
     /// Closed loop: whether answers are followed by new requests.
     is_refilling: bool,
@@ -117,6 +124,7 @@ impl<'a> Load<'a> {
             lanes: std::iter::repeat_with(Lane::default)
                 .take(plan.connections)
                 .collect(),
+            loss: None,
             schedule: None,
             is_refilling: false,
             next_exchange: 0,
@@ -161,6 +169,11 @@ impl<'a> Load<'a> {
             self.connect(lane)
                 .map_err(|error| format!("cannot connect to {address}: {error}"))?;
         }
+        let how = match self.plan.tls {
+            None => "in clear text",
+            Some(_) => "over TLS",
+        };
+        let refusal = |reason: &str| format!("no HTTP/2 {how} with {address}: {reason}");
         let end = self.clock.now() + nanoseconds(PATIENCE);
         while !self
             .channels
@@ -169,10 +182,11 @@ impl<'a> Load<'a> {
             .all(|channel| channel.connection.is_ready())
         {
             self.turn(end)?;
+            if let Some(reason) = &self.loss {
+                return Err(refusal(reason));
+            }
             if self.lanes.iter().any(|lane| lane.channel.is_none()) || self.clock.now() >= end {
-                return Err(format!(
-                    "{address} does not speak HTTP/2 in clear text: no SETTINGS came"
-                ));
+                return Err(refusal("no SETTINGS came"));
             }
         }
         Ok(())
@@ -363,7 +377,8 @@ impl<'a> Load<'a> {
 
     fn connect(&mut self, lane: usize) -> Result<(), String> {
         let (address, most) = (self.plan.address, self.plan.most_streams());
-        let opened = Channel::open(address, self.exchanges, most, lane);
+        let tls = self.plan.tls.as_ref();
+        let opened = Channel::open(address, tls, self.exchanges, most, lane);
         let mut channel = opened.map_err(|error| error.to_string())?;
         let free = self.channels.iter().position(Option::is_none);
         let token = free.unwrap_or(self.channels.len());
@@ -404,6 +419,7 @@ impl<'a> Load<'a> {
         if lane.channel == Some(token) {
             lane.channel = None;
             self.tally.record_reconnection(false, now);
+            self.loss = Some(reason.into());
         }
     }
 

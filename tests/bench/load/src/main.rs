@@ -8,7 +8,7 @@
 //!
 //! - `arguments`, `report`: the command line, and what is printed.
 //! - `load`: connections and phases in one loop; `schedule` says when an open loop's requests are due.
-//! - `channel`, `poller`: sockets and waiting.
+//! - `channel`, `tls`, `poller`: sockets, in clear text or not, and waiting.
 //! - `connection`, `stream`: HTTP/2 without a socket; `frame`, `request_head`, `response_head`: its bytes.
 //! - `exchange`, `answer`: what is sent, and what must come back.
 //! - `tally`, `failure`, `histogram`, `cpu`: what is counted.
@@ -32,6 +32,7 @@ mod response_head;
 mod schedule;
 mod stream;
 mod tally;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -65,6 +66,6 @@ fn run(arguments: &Arguments) -> Result<String, String> {
     } else {
         arguments.address()?
     };
-    let measured = load::run(&arguments.plan(address), &exchanges)?;
+    let measured = load::run(&arguments.plan(address)?, &exchanges)?;
     serde_json::to_string_pretty(&Report::from(measured)).map_err(|error| error.to_string())
 }

@@ -14,6 +14,14 @@ const LITERAL_WITHOUT_INDEXING: u8 = 0x00;
 const TABLE_SIZE_ZERO: u8 = 0x20;
 const METHOD_POST: u8 = INDEXED | 3;
 const SCHEME_HTTP: u8 = INDEXED | 6;
+const SCHEME_HTTPS: u8 = INDEXED | 7;
+
+/// Whether the connection is in clear text or over TLS.
+#[derive(Clone, Copy, Debug)]
+pub enum Scheme {
+    Http,
+    Https,
+}
 
 /// The three encodings of one header block. No Huffman code: it would only be work for the server.
 #[derive(Debug)]
@@ -26,7 +34,7 @@ pub struct RequestHead {
 
 impl RequestHead {
     /// A POST of `path` at `authority` with gRPC's fields; `timeout` is the value of grpc-timeout.
-    pub fn new(path: &str, authority: &str, timeout: Option<&str>) -> Self {
+    pub fn new(scheme: Scheme, path: &str, authority: &str, timeout: Option<&str>) -> Self {
         let mut fields = vec![
             (":path", path),
             (":authority", authority),
@@ -38,7 +46,11 @@ impl RequestHead {
             ),
         ];
         fields.extend(timeout.map(|timeout| ("grpc-timeout", timeout)));
-        let pseudo = [METHOD_POST, SCHEME_HTTP];
+        let scheme = match scheme {
+            Scheme::Http => SCHEME_HTTP,
+            Scheme::Https => SCHEME_HTTPS,
+        };
+        let pseudo = [METHOD_POST, scheme];
         let indices = (0..fields.len())
             .rev()
             .map(|age| INDEXED | (FIRST_DYNAMIC_INDEX + age) as u8);
@@ -147,7 +159,12 @@ mod tests {
 
     #[test]
     fn every_block_has_the_same_fields() {
-        let head = RequestHead::new("/pkg.Service/Method", "127.0.0.1:8500", Some("5S"));
+        let head = RequestHead::new(
+            Scheme::Http,
+            "/pkg.Service/Method",
+            "127.0.0.1:8500",
+            Some("5S"),
+        );
 
         let entered = blocks(&head, HeaderTable::Empty);
         let unused = blocks(&head, HeaderTable::Shrunk);
@@ -160,9 +177,20 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_says_whether_there_is_tls() {
+        let scheme = |scheme| {
+            let head = RequestHead::new(scheme, "/a/b", "h", None);
+            blocks(&head, HeaderTable::Empty)[0][1].clone()
+        };
+
+        assert_eq!(scheme(Scheme::Http), (":scheme".into(), "http".into()));
+        assert_eq!(scheme(Scheme::Https), (":scheme".into(), "https".into()));
+    }
+
+    #[test]
     fn a_path_that_is_longer_than_the_table_is_sent_without_it() {
         let path = format!("/{}", "x".repeat(5000));
-        let head = RequestHead::new(&path, "h", None);
+        let head = RequestHead::new(Scheme::Http, &path, "h", None);
 
         let fields = blocks(&head, HeaderTable::Empty);
 
@@ -171,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_table_that_shrinks_is_told_once_and_then_left_alone() {
-        let head = RequestHead::new("/a/b", "h", None);
+        let head = RequestHead::new(Scheme::Http, "/a/b", "h", None);
         let mut table = HeaderTable::Entered;
         table.allow(0);
         let (mut first, mut second) = (Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::answer::framed;
-use crate::request_head::RequestHead;
+use crate::request_head::{RequestHead, Scheme};
 
 const OK: &[u8] = b"\x00\x0bgrpc-status\x010";
 const NOT_FOUND: &[u8] = b"\x00\x0bgrpc-status\x015\x00\x0cgrpc-message\x04none";
@@ -10,7 +10,7 @@ const END: u8 = flag::END_HEADERS | flag::END_STREAM;
 
 /// Requests of `bytes` bytes, with "answer" as the answer.
 fn exchanges(bytes: usize) -> Exchanges {
-    let head = RequestHead::new("/a/b", "h", None);
+    let head = RequestHead::new(Scheme::Http, "/a/b", "h", None);
     Exchanges::new(head, &[vec![7; bytes]], &[b"answer".to_vec()], &[]).unwrap()
 }
 
