@@ -32,17 +32,17 @@ from modelserver.testing.loader import FakeLoader
 MODELS = 20
 CALLS_A_ROUND = 20_000
 _SINGLE = np.dtype(np.float32)
-_SIGNATURE = Signature(
-    DEFAULT_SIGNATURE,
-    inputs={"x": TensorSpec("x", _SINGLE, (None, 784))},
-    outputs={"y": TensorSpec("y", _SINGLE, (None, 10))},
-)
+_OUTPUTS = {"y": TensorSpec("y", _SINGLE, (None, 10))}
+_SIGNATURES = [
+    Signature(name, {alias: TensorSpec(alias, _SINGLE, (None, 784)) for alias in aliases}, _OUTPUTS)
+    for name, aliases in ((DEFAULT_SIGNATURE, "x"), ("two", "xz"))
+]
 
 
 class Slice:
     """A `Predictor` that answers the first ten numbers of each row."""
 
-    signatures = {DEFAULT_SIGNATURE: _SIGNATURE}  # noqa: RUF012  # a constant of the fake
+    signatures = {signature.name: signature for signature in _SIGNATURES}  # noqa: RUF012  # a constant of the fake
 
     def predict(self, name: str, inputs: Tensors, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         """Copy them."""
@@ -119,17 +119,28 @@ def _variants(server: Server) -> Iterator[tuple[str, Callable[[], float]]]:
         yield f"{together} together", lambda bodies=bodies: server.micros(bodies)
     mixed = [_body(f"m{number % MODELS}") for number in range(80)]
     yield f"80 together, to {MODELS} models", lambda: server.micros(mixed)
-    # A field that no message has: the header is another one each time.
+    two = [_body("m0", "xz")] * 16
+    yield "16 together, two inputs", lambda: server.micros(two)
+    # The same fields in another order: known only when they have been parsed.
+    parts = PredictRequest.FromString(_body("m0")), PredictRequest.FromString(_body("m0"))
+    parts[0].ClearField("model_spec")
+    parts[1].ClearField("inputs")
+    parsed = [b"".join(part.SerializeToString() for part in parts)] * 16
+    yield "16 together, known when parsed", lambda: server.micros(parsed)
+    # A field that no message has: another request each time.
     new = [_body("m0") + b"\xfa\x3f\x04%04d" % number for number in range(16)]
-    yield "16 together, headers not seen before", lambda: server.micros(new)
+    yield "16 together, like none before", lambda: server.micros(new)
     typed = [_body("m0", as_content=False)[:-1] + b"\1"] * 16
     yield "16 together, values in float_val", lambda: server.micros(typed)
 
 
-def _body(name: str, *, as_content: bool = True) -> bytes:
+def _body(name: str, aliases: str = "x", *, as_content: bool = True) -> bytes:
     row = np.linspace(0, 1, 784, dtype=np.float32).reshape(1, 784)
-    request = PredictRequest(inputs={"x": encode(row, as_content=as_content)})
+    request = PredictRequest(
+        inputs={alias: encode(row, as_content=as_content) for alias in aliases}
+    )
     request.model_spec.name = name
+    request.model_spec.signature_name = "two" if len(aliases) > 1 else ""
     return request.SerializeToString()
 
 

@@ -190,8 +190,8 @@ def submit(predictor, *lists):
         return
     for requests in lists:
         for place in requests.wanted(range(len(requests))):
-            inputs = {"x": np.empty(requests.form.shape, np.float32)}
-            requests.write([place], inputs["x"])
+            inputs = {"x": np.empty(requests.form.inputs[0].shape, np.float32)}
+            requests.write([place], [inputs["x"]])
             prediction = Prediction(HALF_PLUS_TWO, inputs, ["y"])
             predictor.submit(prediction, lambda result, r=requests, p=place: r.answer([p], result))
 

@@ -2,13 +2,14 @@
 
 import threading
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from modelserver.batching import SharedBatchScheduler
 from modelserver.inference import BatchedPredictor, BatchingOptions
 from modelserver.inference.predictor import Tensors
-from modelserver.inference.request_list import RequestForm
+from modelserver.inference.request_list import InputForm, RequestForm
 from modelserver.inference.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 
 FLOAT = np.dtype(np.float32)
@@ -17,7 +18,7 @@ SIGNATURE = Signature(
     inputs={"x": TensorSpec("x:0", FLOAT, (None, 4))},
     outputs={"y": TensorSpec("y:0", FLOAT, (None, 4))},
 )
-FORM = RequestForm(SIGNATURE, "x", FLOAT, (1, 4), ["y"])
+FORM = RequestForm(SIGNATURE, (InputForm("x", FLOAT, (1, 4)),), ["y"])
 RUN_SECONDS = 0.005
 FAR_SECONDS = 30.0
 
@@ -55,8 +56,8 @@ class Requests:
     def wanted(self, which: range) -> range:
         return which
 
-    def write(self, which: range, out: np.ndarray) -> None:
-        out[:] = 1
+    def write(self, which: range, out: Sequence[np.ndarray]) -> None:
+        out[0][:] = 1
         self._written.release()
 
     def answer(self, which: range, result: object) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modelserver.errors import UnavailableError
 from modelserver.inference.merge import merge_inputs, non_batch_shape
-from modelserver.inference.request_list import RequestForm, RequestListTask, merge_lists
+from modelserver.inference.request_list import InputForm, RequestForm, RequestListTask, merge_lists
 from modelserver.inference.signature import Signature, TensorSpec
 from modelserver.testing.request_list import FakeRequestList
 
@@ -39,15 +39,16 @@ def values(task: RequestListTask) -> list[list[float]]:
 
 
 def test_a_form_counts_the_rows_and_bytes_of_one_request() -> None:
-    form = RequestForm(of_type(FLOAT), "x", FLOAT, (3, 2), ["y"])
+    given = InputForm("x", FLOAT, (3, 2))
 
-    assert (form.num_rows, form.num_bytes) == (3, 24)
+    assert given.num_bytes == 24
+    assert RequestForm(of_type(FLOAT), (given,), ["y"]).num_rows == 3
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (1, 5), (2, 3, 4)])
 def test_a_form_shares_batches_with_single_requests_of_its_shape(shape: tuple[int, ...]) -> None:
     signature = of_type(FLOAT)
-    form = RequestForm(signature, "x", FLOAT, shape, ["y"])
+    form = RequestForm(signature, (InputForm("x", FLOAT, shape),), ["y"])
 
     alone = non_batch_shape(signature, {"x": np.zeros(shape, FLOAT)}, is_padded=False)
 
@@ -62,7 +63,7 @@ def test_a_task_has_the_rows_of_all_its_requests() -> None:
     task = whole(numbers(2, num_rows=3))
 
     assert (task.size, task.unit, task.deadline) == (6, 3, None)
-    assert (task.shape, task.alias, list(task.output_names)) == ((("x", (2,)),), "x", ["y", "z"])
+    assert (task.shape, list(task.output_names)) == ((("x", (2,)),), ["y", "z"])
     assert values(task) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]]
 
 
@@ -188,6 +189,22 @@ def test_missing_rows_repeat_the_first_row_of_the_last_request() -> None:
     merged = merge_lists([whole(numbers(1)), whole(numbers(2, num_rows=2))], 7)
 
     assert merged["x"].tolist() == [[0, 1], [0, 1], [2, 3], [4, 5], [6, 7], [4, 5], [4, 5]]
+
+
+def test_each_input_has_an_array_of_its_own() -> None:
+    spec = TensorSpec("x:0", FLOAT, None)
+    signature = Signature("s", {"ids": spec, "mask": spec}, {"y": spec})
+    ids, mask = np.arange(3, dtype=np.int64), np.arange(6, dtype=FLOAT).reshape(3, 2)
+    requests = FakeRequestList(
+        [{"ids": ids[n : n + 1], "mask": mask[n : n + 1]} for n in range(3)], signature
+    )
+    task = whole(requests)
+
+    merged = merge_lists([task.take_first(1), task], 4)
+
+    assert list(merged) == ["ids", "mask"]
+    assert merged["ids"].tolist() == [0, 1, 2, 2]
+    assert merged["mask"].tolist() == [[0, 1], [2, 3], [4, 5], [4, 5]]
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,16 @@ FIXED = Signature(
     inputs={"x": TensorSpec("x:0", FLOAT, (4,))},
     outputs={"y": TensorSpec("y:0", FLOAT, (4,))},
 )
+PAIR = Signature(
+    "pair",
+    inputs={"x": TensorSpec("x:0", FLOAT, None), "n": TensorSpec("n:0", np.dtype(np.int64), None)},
+    outputs={"y": TensorSpec("y:0", FLOAT, None)},
+)
+"""Multiplies each row of x by its n."""
 SIGNATURES = [
     row_wise(DEFAULT_SIGNATURE),
     row_wise("other"),
+    PAIR,
     TOTAL,
     FIXED,
     *(row_wise(name, dtype) for name, dtype in DTYPES.items()),
@@ -86,6 +93,8 @@ class Model(FakePredictor):
         x = inputs["x"]
         if -13 in x:
             raise InvalidArgumentError("no 13 here")
+        if "n" in inputs:
+            return {"y": x * inputs["n"].astype(x.dtype)}
         y = x if self.factor == 1 else x * x.dtype.type(self.factor)
         return {"y": y, "z": y.reshape(len(y), -1)[:, 0]}
 
@@ -314,6 +323,26 @@ def test_every_type_is_answered(place: Callable[[Model], Any], name: str, as_con
     answers = server.predict(*asked)
 
     assert [y(answer) for answer in answers] == [value.tolist() for value in values]
+
+
+def test_requests_with_several_inputs_share_a_run(batched: Callable[[Model], Any]) -> None:
+    server, model = Server(batched), Model()
+    server.load(1, model)
+
+    def asked(start: float, is_reversed: bool = False) -> bytes:
+        spec = PredictRequest(model_spec=ModelSpec(name="m", signature_name="pair"))
+        x, n = np.asarray(rows(start), FLOAT), np.arange(4) + int(start)
+        inputs = [{"x": encode(x, as_content=True)}, {"n": encode(n, as_content=True)}]
+        parts = [PredictRequest(inputs=own) for own in inputs[:: -1 if is_reversed else 1]]
+        return b"".join(part.SerializeToString() for part in [spec, *parts])
+
+    server.predict(asked(0))
+
+    answers = server.predict(asked(1), asked(2), asked(3, is_reversed=True))
+
+    for start, answer in zip((1, 2, 3), answers, strict=True):
+        assert y(answer) == [(start + row) ** 2 for row in range(4)]
+    assert model.batch_sizes == [4, 12]
 
 
 def test_a_request_may_be_many_dimensional(server: Server) -> None:

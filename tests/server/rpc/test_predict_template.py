@@ -165,8 +165,7 @@ def test_the_same_request_with_other_values_is_known(
 
     assert known == {template: [0]}
     assert unknown == []
-    values = body(7.0)[template.offset : template.offset + template.form.num_bytes]
-    assert values == floats(2, 3, start=7.0).tobytes()
+    assert values_in(body(7.0), template) == [floats(2, 3, start=7.0).tobytes()]
 
 
 @pytest.mark.parametrize("name", DTYPES)
@@ -199,10 +198,10 @@ def test_a_template_says_what_the_request_says() -> None:
     assert template.request == ServableRequest.specific("m", 3)
     assert template.predictor() is PREDICTOR
     assert form.signature is SIGNATURES["float"]
-    assert (form.alias, form.dtype, form.shape) == ("x", FLOAT, (3, 2))
+    (known,) = form.inputs
+    assert (known.alias, known.dtype, known.shape, known.num_bytes) == ("x", FLOAT, (3, 2), 24)
     assert list(form.output_names) == ["z", "y"]
-    assert (form.num_rows, form.num_bytes) == (3, 24)
-    assert template.tail == tail
+    assert form.num_rows == 3
 
 
 def test_bodies_are_sorted_by_template_in_their_order() -> None:
@@ -234,7 +233,7 @@ BODY = spec() + entry("x", with_content(floats(4))) + OUTPUT_FILTER
 @given(place=st.integers(0, len(BODY) - 1), change=st.integers(1, 255))
 def test_another_byte_outside_of_the_values_is_another_request(place: int, change: int) -> None:
     templates, template = knowing(BODY)
-    is_value = template.offset <= place < template.offset + template.form.num_bytes
+    is_value = any(place in holes for holes in holes_of(template))
     changed = bytearray(BODY)
     changed[place] ^= change
 
@@ -295,7 +294,7 @@ def test_a_request_whose_content_is_shorter_than_its_shape_is_not_known() -> Non
         "integers in fields",
         "halves in fields",
         "strings",
-        "two inputs",
+        "an input without values",
         "no dimensions",
         "one value that stands for all",
         "values that are not packed",
@@ -341,7 +340,7 @@ def test_of_two_entries_of_one_input_the_last_one_counts() -> None:
     for body in (spec() + first + last, spec() + first + first):
         _, template = knowing(body)
 
-        assert template.offset == len(body) - 16
+        assert template.offsets == [len(body) - 16]
         check(template, replace(body, template, bytes(16)))
 
 
@@ -351,7 +350,7 @@ def test_of_two_contents_of_one_tensor_the_last_one_counts() -> None:
 
     _, template = knowing(body)
 
-    assert template.offset == len(body) - 16
+    assert template.offsets == [len(body) - 16]
     check(template, replace(body, template, bytes(16)))
 
 
@@ -390,14 +389,101 @@ def test_values_that_are_no_numbers_are_known() -> None:
         assert knows(templates, spec() + entry("x", write(floats(4))))
 
 
+# Several inputs…
+
+
+def pair(x: np.ndarray, x2: np.ndarray, between: bytes = b"", behind: bytes = b"") -> bytes:
+    inputs = [entry("x2", with_content(x2)), entry("x", with_content(x))]
+    return spec(signature_name="pair") + between.join(inputs) + behind
+
+
+PAIR = pair(floats(2, 3), floats(2, start=40), field(6, b"me"), OUTPUT_FILTER)
+
+
+def test_a_request_with_several_inputs_is_known_by_all_but_the_values_of_each() -> None:
+    templates, template = knowing(PAIR)
+    other = pair(floats(2, 3, start=9), floats(2), field(6, b"me"), OUTPUT_FILTER)
+
+    assert knows(templates, other)
+    assert [known.alias for known in template.form.inputs] == ["x", "x2"]
+    assert values_in(other, template) == [floats(2, 3, start=9).tobytes(), floats(2).tobytes()]
+
+
+@given(place=st.integers(0, len(PAIR) - 1), change=st.integers(1, 255))
+def test_another_byte_outside_of_all_values_is_another_request(place: int, change: int) -> None:
+    templates, template = knowing(PAIR)
+    is_value = any(place in hole for hole in holes_of(template))
+    changed = bytearray(PAIR)
+    changed[place] ^= change
+
+    assert knows(templates, bytes(changed)) == is_value
+
+
+def test_one_input_may_stand_in_fields_and_the_other_as_content() -> None:
+    def body(start: float) -> bytes:
+        inputs = entry("x", in_fields(floats(4, start=start))), entry("x2", with_content(floats(4)))
+        return spec(signature_name="pair") + b"".join(inputs)
+
+    templates, _ = knowing(body(0.5))
+
+    assert knows(templates, body(9.0))
+
+
+def test_inputs_with_the_same_values_are_not_taken_for_each_other() -> None:
+    for same in (floats(4), np.zeros(4, np.float32)):
+        body = pair(same, same)
+
+        template = make(body)
+
+        assert template is not None
+        check(template, replace(body, template, bytes(16), b"\1" * 16))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [pair(floats(2, 3), floats(3)), pair(floats(6), floats(6)[:5]), pair(floats(2), floats(1)[0])],
+    ids=["rows", "elements", "dimensions"],
+)
+def test_inputs_of_different_numbers_of_rows_make_no_template(body: bytes) -> None:
+    assert make(body) is None
+
+
+def test_several_inputs_are_found_when_parsed_whatever_order_they_come_in() -> None:
+    templates, template = knowing(PAIR)
+    x, x2 = floats(2, 3, start=7), floats(2, start=70)
+    inputs = entry("x", with_content(x)), entry("x2", with_content(x2))
+    body = b"".join([*inputs, OUTPUT_FILTER, field(6, b"me"), spec(signature_name="pair")])
+
+    assert not knows(templates, body)
+    assert templates.find(PredictRequest.FromString(body)) == (
+        template,
+        [x.tobytes(), x2.tobytes()],
+    )
+
+
 # Whatever is recognised…
 
 
-def replace(body: bytes, template: PredictTemplate, values: bytes) -> bytes:
-    return body[: template.offset] + values + body[template.offset + len(values) :]
+def holes_of(template: PredictTemplate) -> list[range]:
+    """Where the values stand."""
+    inputs = template.form.inputs
+    return [
+        range(offset, offset + known.num_bytes)
+        for offset, known in zip(template.offsets, inputs, strict=True)
+    ]
 
 
-def check(template: PredictTemplate, body: bytes, values: bytes | None = None) -> None:
+def values_in(body: bytes, template: PredictTemplate) -> list[bytes]:
+    return [body[hole.start : hole.stop] for hole in holes_of(template)]
+
+
+def replace(body: bytes, template: PredictTemplate, *values: bytes) -> bytes:
+    for hole, own in zip(holes_of(template), values, strict=True):
+        body = body[: hole.start] + own + body[hole.start + len(own) :]
+    return body
+
+
+def check(template: PredictTemplate, body: bytes, values: list[bytes] | None = None) -> None:
     """What a parser makes of `body` is what the template says, its values where that says."""
     request = PredictRequest.FromString(body)
     prediction = to_prediction(request, PREDICTOR.signatures, None)
@@ -405,14 +491,15 @@ def check(template: PredictTemplate, body: bytes, values: bytes | None = None) -
     assert servable_request(request.model_spec) == template.request
     assert prediction.signature is form.signature
     assert list(prediction.output_names) == list(form.output_names)
-    ((alias, array),) = prediction.inputs.items()
-    assert (alias, array.dtype, array.shape) == (form.alias, form.dtype, form.shape)
-    if values is None:
-        values = body[template.offset : template.offset + form.num_bytes]
-    if request.inputs[alias].tensor_content:
-        assert array.tobytes() == values
-    else:  # Python's floats keep that something is not a number, but not its every bit
-        np.testing.assert_array_equal(np.frombuffer(values, form.dtype).reshape(form.shape), array)
+    assert prediction.inputs.keys() == {known.alias for known in form.inputs}
+    for known, own in zip(form.inputs, values or values_in(body, template), strict=True):
+        array = prediction.inputs[known.alias]
+        assert (array.dtype, array.shape) == (known.dtype, known.shape)
+        if request.inputs[known.alias].tensor_content:
+            assert array.tobytes() == own
+        else:  # Python's floats keep that something is not a number, but not its every bit
+            found = np.frombuffer(own, known.dtype).reshape(known.shape)
+            np.testing.assert_array_equal(found, array)
 
 
 @dataclass(frozen=True)
@@ -535,6 +622,28 @@ def test_a_request_that_is_known_is_what_a_parser_makes_of_it(data: st.DataObjec
 
 
 @given(data=st.data())
+def test_a_known_request_of_several_inputs_is_what_a_parser_makes_of_it(
+    data: st.DataObject,
+) -> None:
+    columns = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
+    fields = [spec(signature_name="pair"), field(1000, b"later"), OUTPUT_FILTER]
+    order = data.draw(st.permutations(range(5)))
+    writes = [data.draw(st.sampled_from([with_content, in_fields])) for _ in columns]
+
+    def write(first: float, second: float) -> bytes:
+        arrays = [floats(3, columns[0], start=first), floats(3, columns[1], start=second)]
+        inputs = [entry(a, w(x)) for a, w, x in zip(("x", "x2"), writes, arrays, strict=True)]
+        return b"".join((fields + inputs)[number] for number in order)
+
+    starts = st.sampled_from([0.5, 1.5, 2.0, float("nan")])
+    templates = PredictTemplates()
+    for _ in range(4):
+        body = write(data.draw(starts), data.draw(starts))
+        check_known(templates, body)
+        learn(templates, body)
+
+
+@given(data=st.data())
 def test_a_known_request_with_any_byte_changed_is_what_a_parser_makes_of_it(
     data: st.DataObject,
 ) -> None:
@@ -588,7 +697,7 @@ def test_a_request_that_is_written_in_another_order_is_found_when_parsed() -> No
     found = templates.find(PredictRequest.FromString(body))
 
     assert not knows(templates, body)
-    assert found == (template, others.tobytes())
+    assert found == (template, [others.tobytes()])
 
 
 def test_looking_for_a_request_leaves_it_as_it_is() -> None:
@@ -647,7 +756,7 @@ def test_of_one_length_and_two_lengths_of_header_both_are_known_in_some_way() ->
     template = learn(templates, long_tail)
 
     assert knows(templates, long_header)
-    assert templates.find(PredictRequest.FromString(long_tail)) == (template, floats(4).tobytes())
+    assert templates.find(PredictRequest.FromString(long_tail)) == (template, [floats(4).tobytes()])
 
 
 # How many, and for how long…

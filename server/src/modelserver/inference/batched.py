@@ -207,7 +207,7 @@ class _SignatureBatcher:
         tasks = [task for task in batch if task.is_wanted()]
         num_wanted = sum([task.size for task in tasks])
         num_rows = round_up(num_wanted, self._allowed_sizes) if self._allowed_sizes else num_wanted
-        is_alone = len(tasks) == 1 and isinstance(tasks[0], RequestTask)
+        is_alone = len(tasks) == 1 and not isinstance(tasks[0], RequestListTask)
         if not self._is_batchable or (is_alone and num_rows == num_wanted):
             self._run_each(tasks)
         elif tasks:

@@ -4,7 +4,7 @@ What arrives as a list is queued, run and answered as a list: nothing is made fo
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -17,29 +17,40 @@ from modelserver.inference.signature import Signature
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RequestForm:
-    """What requests of a list have in common: all but the values of their one input.
+class InputForm:
+    """What requests of a list have in common in one input: all but its values."""
 
-    `alias` names the input, `dtype` and `shape` are its array's, the same in each request,
-    dimension 0 included, which is at least 1. They have been checked against `signature`.
-    """
-
-    signature: Signature
     alias: str
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
-    output_names: Sequence[str]
-    num_rows: int = field(init=False)
-    """Of one request's array."""
+    """Of one request's array, dimension 0 included, which is at least 1."""
     num_bytes: int = field(init=False)
     """Of one request's array."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_bytes", math.prod(self.shape) * self.dtype.itemsize)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RequestForm:
+    """What requests of a list have in common: all but the values of their inputs.
+
+    These have been checked against `signature`. They are at least one, in its order, and have the
+    same number of rows.
+    """
+
+    signature: Signature
+    inputs: tuple[InputForm, ...]
+    output_names: Sequence[str]
+    num_rows: int = field(init=False)
+    """Of one request."""
     batch_shape: tuple[tuple[str, tuple[int, ...]], ...] = field(init=False)
     """What `merge.non_batch_shape` says of such a request: it shares batches with those."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_rows", self.shape[0])
-        object.__setattr__(self, "num_bytes", math.prod(self.shape) * self.dtype.itemsize)
-        object.__setattr__(self, "batch_shape", ((self.alias, self.shape[1:]),))
+        object.__setattr__(self, "num_rows", self.inputs[0].shape[0])
+        batch_shape = tuple((given.alias, given.shape[1:]) for given in self.inputs)
+        object.__setattr__(self, "batch_shape", batch_shape)
 
 
 class RequestList(Protocol):
@@ -59,9 +70,9 @@ class RequestList(Protocol):
     def wanted(self, which: Sequence[int]) -> Sequence[int]:
         """Those of `which` that still want an answer. Asked when they are about to be run."""
 
-    def write(self, which: Sequence[int], out: np.ndarray) -> None:
-        """Write the arrays of `which`, one after another, into `out`: C-contiguous, of the form's
-        dtype, with as many rows.
+    def write(self, which: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        """Write the arrays of `which`, one after another, into `out`, which has an array for each
+        input of the form: C-contiguous, of its dtype, with as many rows.
         """
 
     def answer(self, which: Sequence[int], result: dict[str, np.ndarray] | ServingError) -> None:
@@ -116,13 +127,15 @@ class RequestListTask(DivisibleTask):
         """Its requests, each as a task of its own."""
         return (type(self)(self._requests, [place]) for place in self._which)
 
-    def allocate(self, num_rows: int) -> np.ndarray:
-        """An array for `num_rows` of such rows."""
-        form = self._requests.form
-        return np.empty((num_rows, *form.shape[1:]), form.dtype)
+    def allocate(self, num_rows: int) -> dict[str, np.ndarray]:
+        """Arrays for `num_rows` of such rows."""
+        return {
+            given.alias: np.empty((num_rows, *given.shape[1:]), given.dtype)
+            for given in self._requests.form.inputs
+        }
 
-    def write(self, out: np.ndarray) -> None:
-        """Write its rows into `out`, an array of as many."""
+    def write(self, out: Sequence[np.ndarray]) -> None:
+        """Write its rows into `out`, arrays of as many, in the order of `allocate`."""
         self._requests.write(self._which, out)
 
     def choose(self, outputs: Tensors) -> dict[str, np.ndarray]:
@@ -141,21 +154,19 @@ class RequestListTask(DivisibleTask):
         """Answer each request with `error`."""
         self.answer(error)
 
-    @property
-    def alias(self) -> str:
-        """The input's name."""
-        return self._requests.form.alias
 
-
-def merge_lists(tasks: Sequence[RequestListTask], num_rows: int) -> Mapping[str, np.ndarray]:
-    """Write the rows of `tasks`, which are of one form but for their number, into one array. Where
-    they have fewer than `num_rows`, the first row of the last request is repeated at the end.
+def merge_lists(tasks: Sequence[RequestListTask], num_rows: int) -> dict[str, np.ndarray]:
+    """Write the rows of `tasks`, which are of one form but for their number, into one array for
+    each input. Where they have fewer than `num_rows`, the first row of the last request is repeated
+    at the end.
     """
-    array = tasks[0].allocate(num_rows)
+    inputs = tasks[0].allocate(num_rows)
+    arrays = list(inputs.values())
     end = 0
     for task in tasks:
         start, end = end, end + task.size
-        task.write(array[start:end])
+        task.write([array[start:end] for array in arrays])
     if end < num_rows:
-        array[end:] = array[end - tasks[-1].unit]
-    return {tasks[0].alias: array}
+        for array in arrays:
+            array[end:] = array[end - tasks[-1].unit]
+    return inputs

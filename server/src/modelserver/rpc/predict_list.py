@@ -23,12 +23,14 @@ ItemT = TypeVar("ItemT")
 
 
 class PredictCalls(NamedTuple):
-    """Calls that a template fits. Their values are in `sources`, from `offset` on."""
+    """Calls that a template fits. The values of each input of its form are in one of `sources`, for
+    each call, from that one's place in `offsets` on.
+    """
 
     template: PredictTemplate
     calls: MethodCalls
-    sources: Sequence[bytes]
-    offset: int
+    sources: Sequence[Sequence[bytes]]
+    offsets: Sequence[int]
 
 
 class PredictList:
@@ -72,12 +74,14 @@ class PredictList:
         self._close(len(which) - len(kept))
         return kept
 
-    def write(self, which: Sequence[int], out: np.ndarray) -> None:
+    def write(self, which: Sequence[int], out: Sequence[np.ndarray]) -> None:
         """Copy the values out of the bodies, as `RequestList.write`."""
-        _, _, sources, offset = self.calls
-        # Types that Python has no name for move as bytes.
-        raw = out.view(np.uint8) if out.dtype.kind == "V" else out
-        self.replies.gather(raw, _of(sources, which), offset, self.form.num_bytes)
+        _, _, sources, offsets = self.calls
+        for number, given in enumerate(self.form.inputs):
+            # Types that Python has no name for move as bytes.
+            array = out[number].view(np.uint8) if given.dtype.kind == "V" else out[number]
+            values = _of(sources[number], which)
+            self.replies.gather(array, values, offsets[number], given.num_bytes)
 
     def answer(self, which: Sequence[int], result: dict[str, np.ndarray] | ServingError) -> None:
         """Answer calls, as `RequestList.answer`."""

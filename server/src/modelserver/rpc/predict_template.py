@@ -1,12 +1,11 @@
-"""PredictTemplate: knows a Predict request by its first bytes, and so need not parse it.
+"""PredictTemplate: knows a Predict request by its bytes but the values, and so need not parse it.
 
-A request's values stand in one piece, as long as its header says. When a parsed request's header,
-its length and what follows the values come again, the whole structure comes again: model, version,
-signature, type and shape are known, and the values are taken where they stand.
+The values of an input stand in one piece, as long as what stands before them says. When a parsed
+request's length and all of its bytes but the values come again, the whole structure comes again:
+model, version, signature, types and shapes are known, and the values are taken where they stand.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
@@ -17,7 +16,7 @@ from google.protobuf.message import DecodeError
 from modelserver.core.handle import ServableHandle
 from modelserver.core.servable import ServableId, ServableRequest
 from modelserver.inference.predictor import AsyncPredictor, Prediction
-from modelserver.inference.request_list import RequestForm
+from modelserver.inference.request_list import InputForm, RequestForm
 from modelserver.rpc.answers import AnswerForm, Answers
 from modelserver.rpc.messages import PredictRequest, TensorProto
 from modelserver.rpc.model_spec import servable_request
@@ -29,14 +28,17 @@ MAX_TEMPLATES = 1024
 _MAX_HEADER_BYTES = 4096
 """Of what is kept of a request: clients decide on it."""
 
+_MAX_PLACES = 8
+"""Where the values may stand: they may be those of other inputs, too, or zeros among others."""
+
 _MAX_FAILURES = 16
 """Making a template costs more than parsing a request once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictTemplate:
-    """A request but for its values, which are `form.num_bytes` from `offset` on of `num_bytes`
-    altogether, with `tail` behind them.
+    """A request of `num_bytes`, but for the values of each of its form's inputs, which stand from
+    that one's place in `offsets` on.
 
     It holds only for `predictor` as version `id`, which `request` meant when it was made.
     """
@@ -48,13 +50,20 @@ class PredictTemplate:
     """The same for templates whose requests may share runs."""
     form: RequestForm
     num_bytes: int
-    offset: int
-    tail: bytes
+    offsets: Sequence[int]
+    header: bytes
+    """What stands before the values of all inputs."""
+    rest: Sequence[tuple[int, bytes]]
+    """Where everything else stands, and what: between those values and behind them."""
     answers: Answers
 
     def holds_for(self, handle: ServableHandle[object]) -> bool:
         """Whether its request still means what it meant."""
         return handle.servable is self.predictor() and handle.id == self.id
+
+    def goes_on_in(self, body: bytes) -> bool:
+        """Whether a body with its length and header fits altogether."""
+        return all(body.startswith(text, start) for start, text in self.rest)
 
 
 class PredictTemplates:
@@ -86,7 +95,7 @@ class PredictTemplates:
         for place, body in enumerate(bodies):
             size = len(body)
             template = by_header((size, body[: offset_of(size, 0)]))
-            if template is None or not (template.tail == b"" or body.endswith(template.tail)):
+            if template is None or (template.rest and not template.goes_on_in(body)):
                 unknown.append(place)
                 continue
             if template is not last:
@@ -94,15 +103,19 @@ class PredictTemplates:
             add(place)
         return known, unknown
 
-    def find(self, request: PredictRequest) -> tuple[PredictTemplate, bytes] | None:
+    def find(self, request: PredictRequest) -> tuple[PredictTemplate, list[bytes]] | None:
         """The template of a request that differs from one that has been seen in its values only,
-        which must stand in `tensor_content`, and these.
+        which must stand in `tensor_content`, and these, for each input of its form. They are taken
+        out of the request then.
         """
-        with _apart(request) as (content, rest):
-            template = self._by_rest.get(rest) if content else None
-        if template is None or len(content) != template.form.num_bytes:
-            return None
-        return template, content
+        contents = _take_contents(request)
+        template = self._by_rest.get(_rest_of(request)) if contents else None
+        if template is not None:
+            inputs = template.form.inputs
+            if all(len(contents[given.alias]) == given.num_bytes for given in inputs):
+                return template, [contents[given.alias] for given in inputs]
+        _put_back(request, contents)
+        return None
 
     def wants(self, body: bytes) -> bool:
         """Whether it is worth while to make a template of a request that none fits: not where that
@@ -124,13 +137,15 @@ class PredictTemplates:
                 known.clear()
 
     def _keep(self, body: bytes, request: PredictRequest, template: PredictTemplate) -> bool:
-        has_place = self._offsets.setdefault(len(body), template.offset) == template.offset
+        size = len(template.header)
+        has_place = self._offsets.setdefault(len(body), size) == size
         if has_place:
-            self._by_header[len(body), body[: template.offset]] = template
-        with _apart(request) as (content, rest):
-            if content:
-                self._by_rest[rest] = template
-        return has_place or bool(content)
+            self._by_header[len(body), template.header] = template
+        contents = _take_contents(request)
+        if contents:
+            self._by_rest[_rest_of(request)] = template
+        _put_back(request, contents)
+        return has_place or bool(contents)
 
     def forget(self, template: PredictTemplate) -> None:
         """Know its requests no more."""
@@ -142,22 +157,27 @@ class PredictTemplates:
         self._offsets.pop(template.num_bytes, None)
 
 
-@contextmanager
-def _apart(request: PredictRequest) -> Iterator[tuple[bytes, bytes]]:
-    """The `tensor_content` of a request's one input, and the request without it; both empty where
-    there is no such thing.
+def _take_contents(request: PredictRequest) -> dict[str, bytes]:
+    """Take the `tensor_content` of every input out of a request, by alias; nothing where one has
+    none.
     """
-    tensors = list(request.inputs.values())
-    content = tensors[0].tensor_content if len(tensors) == 1 else b""
-    if not content:
-        yield b"", b""
-        return
-    tensor = tensors[0]
-    tensor.ClearField("tensor_content")
-    try:
-        yield content, request.SerializeToString()
-    finally:
-        tensor.tensor_content = content
+    tensors = dict(request.inputs)
+    contents = {alias: tensor.tensor_content for alias, tensor in tensors.items()}
+    if not all(contents.values()):
+        return {}
+    for tensor in tensors.values():
+        tensor.ClearField("tensor_content")
+    return contents
+
+
+def _put_back(request: PredictRequest, contents: Mapping[str, bytes]) -> None:
+    for alias, content in contents.items():
+        request.inputs[alias].tensor_content = content
+
+
+def _rest_of(request: PredictRequest) -> bytes:
+    """A request whose contents have been taken out, the same whatever order its inputs came in."""
+    return request.SerializeToString(deterministic=True)
 
 
 def make_template(
@@ -169,19 +189,27 @@ def make_template(
     as_content: bool,
 ) -> PredictTemplate | None:
     """The template of a request that has been parsed and checked, and is for what `handle` holds;
-    None where its values do not stand in one piece, or in a way that does not tell where. Its
-    answers are made `as_content`, as `tensors.encode` has it.
+    None where the values of an input do not stand in one piece, or in a way that does not tell
+    where, or inputs differ in their rows. Its answers are made `as_content`, as `tensors.encode`
+    has it.
     """
-    if len(request.inputs) != 1:
+    signature, arrays = prediction.signature, prediction.inputs
+    if not arrays or not _have_equal_rows(arrays.values()):
         return None
-    ((alias, array),) = prediction.inputs.items()
-    values = _values(request.inputs[alias], array)
-    is_short = len(body) - len(values) <= _MAX_HEADER_BYTES
-    offset = _place(body, values) if is_short and array.ndim and values else -1
-    if offset < 0 or not _are_there(body, offset, values, request, alias):
+    aliases = [alias for alias in signature.inputs if alias in arrays]
+    values = {alias: _values(request.inputs[alias], arrays[alias]) for alias in aliases}
+    if len(body) - sum(map(len, values.values())) > _MAX_HEADER_BYTES:
         return None
-    signature = prediction.signature
-    form = RequestForm(signature, alias, array.dtype, array.shape, prediction.output_names)
+    places = [_find(values[alias], body, request, alias) for alias in aliases]
+    if -1 in places:
+        return None
+    form = RequestForm(
+        signature,
+        tuple(InputForm(alias, arrays[alias].dtype, arrays[alias].shape) for alias in aliases),
+        prediction.output_names,
+    )
+    sizes = [given.num_bytes for given in form.inputs]
+    header, *rest = _between(body, zip(places, sizes, strict=True))
     return PredictTemplate(
         servable_request(request.model_spec),
         handle.id,
@@ -189,10 +217,16 @@ def make_template(
         (id(handle.servable), signature.name, form.batch_shape),
         form,
         len(body),
-        offset,
-        tail=body[offset + len(values) :],
+        places,
+        header[1],
+        [(start, text) for start, text in rest if text],
         answers=Answers(AnswerForm(handle.id, signature.name, as_content)),
     )
+
+
+def _have_equal_rows(arrays: Iterable[np.ndarray]) -> bool:
+    rows = {array.shape[:1] for array in arrays}
+    return len(rows) == 1 and rows.pop() not in ((), (0,))
 
 
 def _values(proto: TensorProto, array: np.ndarray) -> bytes:
@@ -205,16 +239,20 @@ def _values(proto: TensorProto, array: np.ndarray) -> bytes:
     return b""
 
 
-def _place(body: bytes, values: bytes) -> int:
-    """Where the values may stand, -1 = nowhere: clients send them last, or nearly."""
-    if body.endswith(values):
-        return len(body) - len(values)
-    return body.find(values)
+def _find(values: bytes, body: bytes, request: PredictRequest, alias: str) -> int:
+    """Where the values of an input stand; -1 where there are none, or that does not show."""
+    if not values:
+        return -1
+    end = len(body)  # clients send them last, or nearly
+    for _ in range(_MAX_PLACES):
+        place = body.rfind(values, 0, end)
+        if place < 0 or _is_there(body, place, values, request, alias):
+            return place
+        end = place + len(values) - 1
+    return -1
 
 
-def _are_there(
-    body: bytes, offset: int, values: bytes, request: PredictRequest, alias: str
-) -> bool:
+def _is_there(body: bytes, offset: int, values: bytes, request: PredictRequest, alias: str) -> bool:
     """Whether exchanging these bytes of `body` exchanges the values of the input, and nothing else.
 
     Tried, not guessed: the same bytes may stand elsewhere too, and a field that comes twice counts
@@ -235,3 +273,12 @@ def _are_there(
         return PredictRequest.FromString(changed) == expected
     except DecodeError:  # they were not only values
         return False
+
+
+def _between(body: bytes, pieces: Iterable[tuple[int, int]]) -> list[tuple[int, bytes]]:
+    """What stands before, between and behind pieces, given by start and size, and where."""
+    found, begin = [], 0
+    for start, size in sorted(pieces):
+        found.append((begin, body[begin:start]))
+        begin = start + size
+    return [*found, (begin, body[begin:])]

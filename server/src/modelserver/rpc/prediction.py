@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -44,6 +44,9 @@ SERVICE_NAME = "tensorflow.serving.PredictionService"
 SIGNATURE_DEF = "signature_def"
 """The one metadata field there is."""
 
+ParsedCalls: TypeAlias = tuple[list[int], list[list[bytes]]]
+"""The places of calls that a template fits, and for each the values of its inputs."""
+
 
 class PredictionService:
     """A `Service` whose answers come from a manager's `AsyncPredictor`s.
@@ -83,18 +86,18 @@ class PredictionService:
         work for when all else has been looked at.
         """
         known, unknown = self._templates.sort(calls.bodies)
-        parsed: dict[PredictTemplate, tuple[list[int], list[bytes]]] = {}
+        parsed: dict[PredictTemplate, ParsedCalls] = {}
         for place in unknown:
             self._recognise(calls, place, replies, parsed)
         together: dict[Hashable, list[PredictList]] = {}
         for template, places in known.items():
-            own = calls.of(places)
-            fitting = PredictCalls(template, own, own.bodies, template.offset)
+            own, offsets = calls.of(places), template.offsets
+            fitting = PredictCalls(template, own, [own.bodies] * len(offsets), offsets)
             self._claim_list(together, fitting, replies)
         for template, (places, contents) in parsed.items():
-            self._claim_list(
-                together, PredictCalls(template, calls.of(places), contents, 0), replies
-            )
+            own, sources = calls.of(places), list(zip(*contents, strict=True))
+            fitting = PredictCalls(template, own, sources, [0] * len(sources))
+            self._claim_list(together, fitting, replies)
         return [partial(self._submit_lists, lists) for lists in together.values()]
 
     def _submit_lists(self, lists: list[PredictList]) -> None:
@@ -113,7 +116,7 @@ class PredictionService:
         calls: MethodCalls,
         place: int,
         replies: Replies,
-        parsed: dict[PredictTemplate, tuple[list[int], list[bytes]]],
+        parsed: dict[PredictTemplate, ParsedCalls],
     ) -> None:
         """Parse a request, and put it into `parsed` or, where it is like none before, submit it."""
         try:

@@ -7,7 +7,8 @@ from typing import TypeAlias
 import numpy as np
 
 from modelserver.errors import ServingError
-from modelserver.inference.request_list import RequestForm
+from modelserver.inference.predictor import Tensors
+from modelserver.inference.request_list import InputForm, RequestForm
 from modelserver.inference.signature import Signature
 from modelserver.testing.predictor import HALF_PLUS_TWO
 
@@ -18,33 +19,43 @@ Result: TypeAlias = dict[str, np.ndarray] | ServingError
 
 
 class FakeRequestList:
-    """A `RequestList` of `arrays`, one for each request, that remembers its answers. Thread-safe.
+    """A `RequestList` of `requests` that remembers their answers. Thread-safe.
 
-    The arrays are of one dtype and shape, for the one input of `signature`. Useful for everything
-    that stands between who receives lists and a model. `unwanted` are the places of requests that
+    Each request is what it has for the inputs of `signature`, or the array for its one input; all
+    are of the same dtypes and shapes. Useful for everything that stands between who receives lists
+    and a model. `unwanted` are the places of requests that
     want no answer any more. A second answer, or one to a request that was left out, is an error
     that no test can miss: asking for answers raises it.
     """
 
     def __init__(
         self,
-        arrays: Sequence[np.ndarray],
+        requests: Sequence[np.ndarray] | Sequence[Tensors],
         signature: Signature = HALF_PLUS_TWO,
         output_names: Sequence[str] | None = None,
     ) -> None:
-        assert len({(array.dtype, array.shape) for array in arrays}) == 1, "requests of one form"
-        (alias,) = signature.inputs
+        first_alias = next(iter(signature.inputs))
+        self._requests: list[Tensors] = [
+            {first_alias: request} if isinstance(request, np.ndarray) else request
+            for request in requests
+        ]
+        inputs = tuple(
+            InputForm(alias, array.dtype, array.shape) for alias, array in self._requests[0].items()
+        )
+        for request in self._requests:
+            assert [(a, x.dtype, x.shape) for a, x in request.items()] == [
+                (given.alias, given.dtype, given.shape) for given in inputs
+            ], "requests of one form"
         names = tuple(signature.outputs if output_names is None else output_names)
-        self.form = RequestForm(signature, alias, arrays[0].dtype, arrays[0].shape, names)
+        self.form = RequestForm(signature, inputs, names)
         self.unwanted: set[int] = set()
-        self._arrays = arrays
         self._changed = threading.Condition()
         self._results: dict[int, Result] = {}
         self._left_out: set[int] = set()
         self._wrong_answers: list[str] = []
 
     def __len__(self) -> int:
-        return len(self._arrays)
+        return len(self._requests)
 
     # For the test…
 
@@ -86,11 +97,13 @@ class FakeRequestList:
             self._left_out.update(self.unwanted.intersection(which))
             return [place for place in which if place not in self._left_out]
 
-    def write(self, which: Sequence[int], out: np.ndarray) -> None:
+    def write(self, which: Sequence[int], out: Sequence[np.ndarray]) -> None:
         """Copy the arrays of `which` into `out`."""
-        assert out.flags.c_contiguous, "the rows must be written into one piece"
-        assert len(out) == len(which) * self.form.num_rows, "there must be room for just those rows"
-        out[...] = np.concatenate([self._arrays[place] for place in which])
+        num_rows = len(which) * self.form.num_rows
+        for given, array in zip(self.form.inputs, out, strict=True):
+            assert array.flags.c_contiguous, "the rows must be written into one piece"
+            assert len(array) == num_rows, "there must be room for just those rows"
+            array[...] = np.concatenate([self._requests[p][given.alias] for p in which])
 
     def answer(self, which: Sequence[int], result: dict[str, np.ndarray] | ServingError) -> None:
         """Remember what each of `which` is answered with. One alone gets arrays as they are."""
