@@ -41,6 +41,7 @@ class Options:
         max_connection_age_grace_seconds: float | None = None,
         max_connection_idle_seconds: float | None = None,
         io_threads: int = 1,
+        reuse_port: bool = False,
         seconds_bounds: Sequence[float] = (),
         constant_answers: Mapping[str, bytes] = ...,
     ) -> Options: ...
@@ -94,6 +95,13 @@ class Options:
     @property
     def io_threads(self) -> int:
         """Threads that move bytes. One is the fastest up to about two cores."""
+
+    @property
+    def reuse_port(self) -> bool:
+        """Whether other transports, of this process or of others of the same user, may listen on
+        the same TCP port, if all of them say so (SO_REUSEPORT). The kernel gives each new
+        connection to one of them.
+        """
 
     @property
     def seconds_bounds(self) -> Sequence[float]:

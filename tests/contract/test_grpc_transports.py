@@ -37,6 +37,8 @@ SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = HealthCheckResponse.SERVICE_UNKNOWN
 FAR_SECONDS = 30.0
+MANY_CONNECTIONS = 100
+"""That the kernel gives all of them to the same of two: once in 2**99."""
 
 Make: TypeAlias = Callable[..., Transport]
 """Makes a transport that serves `PREDICT`: of an address and `GrpcOptions`, both optional."""
@@ -105,6 +107,18 @@ def echoing(transport: Transport) -> Iterator[None]:
         server.join()
 
 
+def reusing_port(value: int) -> GrpcOptions:
+    return GrpcOptions(channel_arguments=[("grpc.so_reuseport", value)])
+
+
+def call_on_a_new_connection(port: int) -> bytes:
+    with grpc.insecure_channel(
+        f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]
+    ) as channel:
+        answer: bytes = channel.unary_unary(PREDICT)(b"body", timeout=FAR_SECONDS)
+    return answer
+
+
 # Listening
 
 
@@ -116,6 +130,36 @@ def test_a_port_in_use_is_reported_with_the_address(make: Make) -> None:
         second.start()
 
     assert second.stop(0) is True
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (0, 1)])
+def test_a_port_is_not_shared_unless_both_agree(make: Make, first: int, second: int) -> None:
+    port = make("127.0.0.1:0", reusing_port(first)).start()
+
+    with pytest.raises(UnavailableError, match=f"ould not listen on 127.0.0.1:{port}: "):
+        make(f"127.0.0.1:{port}", reusing_port(second)).start()
+
+
+def test_two_that_share_a_port_both_answer_and_one_goes_on_when_the_other_stops(
+    make: Make,
+) -> None:
+    first = make("127.0.0.1:0", reusing_port(1))
+    port = first.start()
+    second = make(f"127.0.0.1:{port}", reusing_port(1))
+    assert second.start() == port
+
+    with echoing(first), echoing(second):
+        for _ in range(MANY_CONNECTIONS):
+            assert call_on_a_new_connection(port) == b"body"
+            if first.stats().accepted and second.stats().accepted:
+                break
+        of_both = (first.stats().accepted, second.stats().accepted)
+        first.stop(FAR_SECONDS)
+        answer = call_on_a_new_connection(port)
+
+    assert 0 not in of_both
+    assert answer == b"body"
+    assert second.stats().accepted == of_both[1] + 1
 
 
 def test_it_listens_on_a_unix_socket(tmp_path: Path, make: Make) -> None:

@@ -82,7 +82,7 @@ class ModelServer:
 
         """
         try:
-            _check_port_is_free(self._config.port)
+            _check_port_is_free(self._config)
             _log.info("%s", self._choice)
             self._open_admin_port()
             self._start_loading()
@@ -178,11 +178,15 @@ def _make_transport(config: ServerConfig, methods: list[str]) -> tuple[Choice, T
     return choice, make_transport(config.address, methods, options, choice.kind)
 
 
-def _check_port_is_free(port: int) -> None:
+def _check_port_is_free(config: ServerConfig) -> None:
     """Fail now, not after the models have loaded, when the port is taken."""
+    is_shared = bool(config.grpc_channel_arguments.get("grpc.so_reuseport", 0))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_shared)
         try:
-            probe.bind(("0.0.0.0", port))
+            probe.bind(("0.0.0.0", config.port))
         except OSError as error:
-            raise UnavailableError(f"Cannot listen on 0.0.0.0:{port}: {error.strerror}") from error
+            raise UnavailableError(
+                f"Cannot listen on 0.0.0.0:{config.port}: {error.strerror}"
+            ) from error

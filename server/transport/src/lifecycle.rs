@@ -90,7 +90,7 @@ impl Lifecycle {
     fn bind(&self) -> Result<(Vec<Listener>, Vec<SocketFile>), StartError> {
         let (mut listeners, mut files) = (Vec::new(), Vec::new());
         for endpoint in &self.endpoints {
-            let bound = endpoint.bind();
+            let bound = endpoint.bind(self.server.options.reuse_port);
             listeners.extend(bound.map_err(|error| StartError::Bind(endpoint.to_string(), error))?);
             files.extend(SocketFile::of(endpoint));
         }

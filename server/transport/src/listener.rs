@@ -44,10 +44,11 @@ impl Endpoint {
         }
     }
 
-    /// Bind and listen. A name may stand for several addresses: all that this machine has.
-    pub(crate) fn bind(&self) -> io::Result<Vec<Listener>> {
+    /// Bind and listen. A name may stand for several addresses: all that this machine has. With
+    /// `reuse_port` other sockets may listen on the same TCP port, if they say so too.
+    pub(crate) fn bind(&self, reuse_port: bool) -> io::Result<Vec<Listener>> {
         match self {
-            Endpoint::Tcp(address) => bind_tcp_all(address),
+            Endpoint::Tcp(address) => bind_tcp_all(address, reuse_port),
             Endpoint::Unix(path) => Ok(vec![Listener::Unix(bind_unix(path)?)]),
         }
     }
@@ -72,14 +73,14 @@ impl Listener {
     }
 }
 
-fn bind_tcp_all(address: &str) -> io::Result<Vec<Listener>> {
+fn bind_tcp_all(address: &str, reuse_port: bool) -> io::Result<Vec<Listener>> {
     let mut bound: Vec<Listener> = Vec::new();
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for mut address in address.to_socket_addrs()? {
         if let Some(port) = bound.first().and_then(Listener::port) {
             address.set_port(port); // where any port will do, the same one for all
         }
-        match bind_tcp(address) {
+        match bind_tcp(address, reuse_port) {
             Ok(listener) => bound.push(Listener::Tcp(listener)),
             Err(error) if is_address_missing(&error) => failure = error,
             Err(error) => return Err(error),
@@ -100,7 +101,7 @@ fn is_address_missing(error: &io::Error) -> bool {
     )
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -108,6 +109,9 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     )?;
     // A restarted server need not wait for old connections; two servers cannot share a port with it.
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }

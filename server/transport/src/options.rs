@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Threads that move bytes.
     #[pyo3(get)]
     pub(crate) io_threads: usize,
+    /// SO_REUSEPORT.
+    #[pyo3(get)]
+    pub(crate) reuse_port: bool,
     /// Upper bounds of buckets of times, ascending.
     #[pyo3(get)]
     pub(crate) seconds_bounds: Vec<f64>,
@@ -76,6 +79,7 @@ impl Options {
         max_connection_age_grace_seconds = None,
         max_connection_idle_seconds = None,
         io_threads = 1,
+        reuse_port = false,
         seconds_bounds = Vec::new(),
         constant_answers = HashMap::new(),
     ))]
@@ -93,6 +97,7 @@ impl Options {
         max_connection_age_grace_seconds: Option<f64>,
         max_connection_idle_seconds: Option<f64>,
         io_threads: usize,
+        reuse_port: bool,
         seconds_bounds: Vec<f64>,
         constant_answers: HashMap<String, Vec<u8>>,
     ) -> PyResult<Self> {
@@ -109,6 +114,7 @@ impl Options {
             max_connection_age_grace_seconds,
             max_connection_idle_seconds,
             io_threads,
+            reuse_port,
             seconds_bounds,
             constant_answers,
         };
@@ -142,6 +148,7 @@ impl Options {
             max_connection_age_grace_seconds: None,
             max_connection_idle_seconds: None,
             io_threads: 1,
+            reuse_port: false,
             seconds_bounds: Vec::new(),
             constant_answers: HashMap::new(),
         }

@@ -20,6 +20,8 @@ SEND = "grpc.max_send_message_length"
         ("grpc.keepalive_timeout_ms", 500, "keepalive_timeout_seconds", 0.5),
         ("grpc.max_concurrent_streams", 7, "max_concurrent_streams", 7),
         ("grpc.max_metadata_size", 8192, "max_header_bytes", 8192),
+        ("grpc.so_reuseport", 1, "reuse_port", True),
+        ("grpc.so_reuseport", 0, "reuse_port", False),
         (RECEIVE, 1000, "max_message_bytes", 1000),
         (RECEIVE, -1, "max_message_bytes", None),
     ],
@@ -57,7 +59,12 @@ def test_two_limits_are_for_grpcio(arguments: dict[str, int]) -> None:
 
 @pytest.mark.skipif(bool(why_not_native()), reason=why_not_native() or "it is there")
 @pytest.mark.parametrize(
-    ("name", "value"), [("grpc.keepalive_time_ms", "soon"), ("grpc.max_concurrent_streams", 0)]
+    ("name", "value"),
+    [
+        ("grpc.keepalive_time_ms", "soon"),
+        ("grpc.max_concurrent_streams", 0),
+        ("grpc.so_reuseport", "yes"),
+    ],
 )
 def test_a_value_that_makes_no_sense_is_refused(name: str, value: int | str) -> None:
     options = GrpcOptions(channel_arguments=[(name, value)])

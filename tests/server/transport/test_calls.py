@@ -405,6 +405,7 @@ def test_options_say_what_they_are() -> None:
 
     assert (options.io_threads, options.constant_answers) == (2, {"/a/B": b"c"})
     assert (options.max_message_bytes, options.max_header_bytes) == (None, 16384)
+    assert (options.reuse_port, rust.Options(reuse_port=True).reuse_port) == (False, True)
 
 
 def test_a_transport_starts_once(serve: Serve) -> None:

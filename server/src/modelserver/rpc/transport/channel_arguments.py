@@ -15,6 +15,10 @@ def _limit(value: int | str) -> int | None:
     return None if int(value) < 0 else int(value)
 
 
+def _switch(value: int | str) -> bool:
+    return bool(int(value))
+
+
 _RECEIVED = "grpc.max_receive_message_length"
 _SENT = "grpc.max_send_message_length"
 
@@ -27,6 +31,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[int | str], object]]] = MappingProxy
         "grpc.keepalive_timeout_ms": ("keepalive_timeout_seconds", lambda ms: int(ms) / 1000),
         "grpc.max_concurrent_streams": ("max_concurrent_streams", int),
         "grpc.max_metadata_size": ("max_header_bytes", int),
+        "grpc.so_reuseport": ("reuse_port", _switch),
         _RECEIVED: ("max_message_bytes", _limit),
         _SENT: ("max_message_bytes", _limit),
     }

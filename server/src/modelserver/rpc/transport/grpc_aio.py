@@ -215,7 +215,8 @@ class _MethodTable:
 def _channel_arguments(options: GrpcOptions) -> list[tuple[str, int | str]]:
     limit = -1 if options.max_message_bytes is None else options.max_message_bytes
     ours: dict[str, int | str] = {
-        # Without this two servers share a port, and each gets half of the calls.
+        # gRPC's own default is 1: two servers would share a port by accident, and each get some of
+        # the calls.
         "grpc.so_reuseport": 0,
         "grpc.max_receive_message_length": limit,
         "grpc.max_send_message_length": limit,

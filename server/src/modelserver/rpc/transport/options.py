@@ -23,8 +23,9 @@ class GrpcOptions:
 
     `descriptor_set` is a serialized FileDescriptorSet for server reflection. `max_message_bytes`
     limits requests and replies, None = no limit. `channel_arguments` are gRPC's (`grpc.…`), and
-    override ours. `socket_path`, if not empty, is a unix socket to listen on as well. With `tls`,
-    the TCP address is served over TLS.
+    override ours: with `grpc.so_reuseport` 1, and not otherwise, the TCP port is shared with others
+    that say so. `socket_path`, if not empty, is a unix socket to listen on as well. With `tls`, the
+    TCP address is served over TLS.
     """
 
     descriptor_set: bytes = b""
