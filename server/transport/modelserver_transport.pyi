@@ -222,6 +222,14 @@ class Transport:
         has been answered.
         """
 
+    def cork(self) -> None:
+        """Let answers wait for others until `uncork`, so that they leave in one piece. One that comes
+        0.2 ms after the first that waits takes them all along.
+        """
+
+    def uncork(self) -> None:
+        """Send the answers that wait, and let none wait any more."""
+
     def fail_many(self, ids: Sequence[int], code: int, message: str) -> None:
         """Answer several calls with one error."""
 

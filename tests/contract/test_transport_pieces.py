@@ -1,4 +1,6 @@
-"""Answers cut from one buffer and requests gathered into one, on every Transport."""
+"""Answers cut from one buffer or leaving together, and requests gathered into one buffer, on every
+Transport.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -105,6 +107,34 @@ def test_a_call_that_has_its_answer_gets_no_piece(transport: Transport, ask: Ask
 
     assert answers() == [b"first", b"b"]
     assert transport.stats().dropped_replies == 1
+
+
+def test_answers_given_while_it_is_corked_are_there_once_it_is_not(
+    transport: Transport, ask: Ask
+) -> None:
+    answers = ask(3)
+    first, *others = ids_in_order(transport, 3)
+
+    transport.cork()
+    transport.reply_many([first], [b"first"])
+    transport.reply_split(others, bytearray(b"ab"), b"", b"")
+    transport.uncork()
+
+    assert answers() == [b"first", b"a", b"b"]
+
+
+def test_a_transport_that_stops_while_it_is_corked_keeps_no_answer(
+    transport: Transport, ask: Ask
+) -> None:
+    answers = ask(2)
+    ids = ids_in_order(transport, 2)
+
+    transport.cork()
+    transport.reply_many(ids, [b"first", b"second"])
+    is_drained = transport.stop(FAR_SECONDS)
+
+    assert is_drained
+    assert answers() == [b"first", b"second"]
 
 
 @pytest.mark.parametrize(

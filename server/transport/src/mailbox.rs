@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::calls::{Address, Reply};
 use crate::status::Status;
 use crate::wire::Accepted;
+
+/// How long answers wait for more while a mailbox is corked: no longer than a quick model runs.
+const CORKED_TIME: Duration = Duration::from_micros(200);
 
 /// One thing to do for an I/O thread.
 #[derive(Debug)]
@@ -31,7 +35,8 @@ pub(crate) enum Letter {
     Exit,
 }
 
-/// Letters to one I/O thread, which takes all of them at once. The thread is woken for the first.
+/// Letters to one I/O thread, which takes all of them at once. The thread is woken for the first;
+/// while the mailbox is corked, for what comes `CORKED_TIME` after it.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     state: Mutex<State>,
@@ -43,6 +48,19 @@ struct State {
     letters: Vec<Letter>,
     /// Of the I/O thread, while it has nothing to take.
     waker: Option<Waker>,
+    is_corked: bool,
+    /// When the first of `letters` came, if the mailbox was corked then.
+    first_at: Option<Instant>,
+}
+
+impl State {
+    fn is_held_back(&mut self) -> bool {
+        if !self.is_corked {
+            return false;
+        }
+        let first_at = *self.first_at.get_or_insert_with(Instant::now);
+        first_at.elapsed() < CORKED_TIME
+    }
 }
 
 impl Mailbox {
@@ -50,6 +68,28 @@ impl Mailbox {
     pub(crate) fn post(&self, write: impl FnOnce(&mut Vec<Letter>)) {
         let mut state = self.lock();
         write(&mut state.letters);
+        self.wake(state);
+    }
+
+    /// Add answers: they may wait for others while the mailbox is corked.
+    pub(crate) fn post_answers(&self, mut answers: Vec<Letter>) {
+        let mut state = self.lock();
+        state.letters.append(&mut answers);
+        if !state.is_held_back() {
+            self.wake(state);
+        }
+    }
+
+    /// Let answers wait for others from now on, or no more.
+    pub(crate) fn set_corked(&self, is_corked: bool) {
+        let mut state = self.lock();
+        state.is_corked = is_corked;
+        if !is_corked {
+            self.wake(state);
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
         let waker = match state.letters.is_empty() {
             true => None,
             false => state.waker.take(),
@@ -69,6 +109,7 @@ impl Mailbox {
             return Poll::Pending;
         }
         std::mem::swap(&mut state.letters, taken);
+        state.first_at = None;
         Poll::Ready(())
     }
 

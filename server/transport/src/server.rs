@@ -83,7 +83,18 @@ impl Server {
         self.calls.claim(replies, |address, reply| {
             letters[address.thread].push(Letter::Reply(address, reply));
         });
-        self.post(letters);
+        for (mailbox, letters) in self.mailboxes.iter().zip(letters) {
+            if !letters.is_empty() {
+                mailbox.post_answers(letters);
+            }
+        }
+    }
+
+    /// Let answers wait for others, so that they leave together, or no more.
+    pub(crate) fn set_corked(&self, is_corked: bool) {
+        for mailbox in &self.mailboxes {
+            mailbox.set_corked(is_corked);
+        }
     }
 
     /// Answer everything that is left with UNAVAILABLE, and refuse what comes. Returns whether

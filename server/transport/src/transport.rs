@@ -171,6 +171,16 @@ impl Transport {
         Ok(())
     }
 
+    fn cork(&self) -> PyResult<()> {
+        self.server()?.set_corked(true);
+        Ok(())
+    }
+
+    fn uncork(&self) -> PyResult<()> {
+        self.server()?.set_corked(false);
+        Ok(())
+    }
+
     fn fail_many(&self, ids: &Bound<'_, PyAny>, code: u8, message: String) -> PyResult<()> {
         let server = self.server()?;
         let ids: Vec<u64> = ids.extract()?;

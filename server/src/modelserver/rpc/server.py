@@ -92,8 +92,16 @@ class RpcServer:
                 self._replies.flush()
         finally:
             self._replies.end()
-        while self._work:
-            self._work.popleft()()
+        self._do_work()
+
+    def _do_work(self) -> None:
+        if len(self._work) > 1:
+            self._transport.cork()
+        try:
+            while self._work:
+                self._work.popleft()()
+        finally:
+            self._transport.uncork()  # also what a thread that is stuck has corked
 
     def _handle(self, handler: Handler, calls: MethodCalls) -> Iterable[Work]:
         try:

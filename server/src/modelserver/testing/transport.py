@@ -7,13 +7,12 @@ from modelserver.clock import Clock, SystemClock
 from modelserver.rpc.transport.base import (
     Answer,
     Calls,
-    ContiguousBuffer,
     StatusCode,
     TransportStats,
 )
 from modelserver.rpc.transport.call_queue import CallQueue
 from modelserver.rpc.transport.options import TlsCredentials
-from modelserver.rpc.transport.pieces import gather, split
+from modelserver.rpc.transport.pieces import PiecesInPython
 
 _CANCELLED = (StatusCode.CANCELLED, "Cancelled by the client.")
 _DEADLINE_EXCEEDED = (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
@@ -69,12 +68,12 @@ class MemoryCall:
             return self._answer
 
 
-class MemoryTransport:
+class MemoryTransport(PiecesInPython):
     """A `Transport` whose client is the test: `call`, or `begin` and then `MemoryCall.answer`.
 
     Useful for testing services without sockets, on the clock that the test owns. `serving` is what
     health would say; health and reflection themselves are not offered. A deadline is noticed by
-    whoever waits for the answer.
+    whoever waits for the answer. What waits for `uncork` waits as long as that takes.
     """
 
     def __init__(self, methods: Iterable[str], clock: Clock | None = None) -> None:
@@ -85,6 +84,8 @@ class MemoryTransport:
         self._queue: CallQueue[MemoryCall] = CallQueue(self._clock)
         self._changed = threading.Condition()
         self._is_accepting = False
+        self._is_corked = False
+        self._held_back: list[tuple[MemoryCall, Answer]] = []
 
     drains = True
 
@@ -123,6 +124,7 @@ class MemoryTransport:
             while self.stats().in_flight and (left := until - self._clock.monotonic()) > 0:
                 self._clock.wait(self._changed, left)
         rest = self._queue.claim_rest(_SHUTTING_DOWN)
+        self.uncork()
         self._settle(rest)
         self._queue.close()
         return not rest
@@ -133,23 +135,25 @@ class MemoryTransport:
 
     def reply_many(self, ids: Sequence[int], answers: Sequence[Answer]) -> None:
         """Answer several calls, as `Transport.reply_many`."""
-        self._settle(self._queue.claim(ids, answers))
+        claimed = self._queue.claim(ids, answers)
+        with self._changed:
+            if self._is_corked:
+                self._held_back += claimed
+                return
+        self._settle(claimed)
 
-    def reply_split(
-        self, ids: Sequence[int], rows: ContiguousBuffer, prefix: bytes, suffix: bytes
-    ) -> None:
-        """Answer calls with equal pieces, as `Transport.reply_split`."""
-        self.reply_many(ids, split(rows, len(ids), prefix, suffix))
+    def cork(self) -> None:
+        """Let answers wait for each other, as `Transport.cork`."""
+        with self._changed:
+            self._is_corked = True
 
-    def gather(
-        self, out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int
-    ) -> None:
-        """Copy a piece of each body, as `Transport.gather`."""
-        gather(out, bodies, offset, length)
-
-    def fail_many(self, ids: Sequence[int], code: StatusCode, message: str) -> None:
-        """Answer several calls with one error, as `Transport.fail_many`."""
-        self.reply_many(ids, [(code, message)] * len(ids))
+    def uncork(self) -> None:
+        """Send those that wait, as `Transport.uncork`."""
+        with self._changed:
+            self._is_corked = False
+            held_back, self._held_back = self._held_back, []
+        if held_back:
+            self._settle(held_back)
 
     def alive(self, ids: Sequence[int]) -> list[bool]:
         """Which calls still want an answer, as `Transport.alive`."""

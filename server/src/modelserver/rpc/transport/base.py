@@ -132,6 +132,15 @@ class Transport(Protocol):
         once this has returned. Raises ValueError otherwise, and then nothing has been answered.
         """
 
+    def cork(self) -> None:
+        """Answers from now on may wait a moment for each other, so that they leave in one piece:
+        until `uncork`, at the latest. For whoever is going to give several; a transport may take no
+        notice.
+        """
+
+    def uncork(self) -> None:
+        """Send the answers that wait. Does no harm where there was no `cork`."""
+
     def gather(
         self, out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int
     ) -> None:

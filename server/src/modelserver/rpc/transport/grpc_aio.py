@@ -14,7 +14,6 @@ from modelserver.errors import InvalidArgumentError, UnavailableError
 from modelserver.rpc.transport.base import (
     Answer,
     Calls,
-    ContiguousBuffer,
     StatusCode,
     TransportStats,
 )
@@ -23,7 +22,7 @@ from modelserver.rpc.transport.event_loop import grpc_event_loop
 from modelserver.rpc.transport.health import HEALTH_DESCRIPTOR, HEALTH_SERVICE
 from modelserver.rpc.transport.health_aio import AioHealth
 from modelserver.rpc.transport.options import GrpcOptions, TlsCredentials
-from modelserver.rpc.transport.pieces import gather, split
+from modelserver.rpc.transport.pieces import PiecesInPython
 from modelserver.rpc.transport.reflection import Reflection
 from modelserver.rpc.transport.reflection_aio import AioReflection
 from modelserver.rpc.transport.tls_aio import ReplaceableTls
@@ -40,7 +39,7 @@ class _Context(Protocol):
     async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
 
 
-class GrpcAioTransport:
+class GrpcAioTransport(PiecesInPython):
     """A `Transport` on grpc.aio. `address` is `HOST:PORT` or `unix:PATH`.
 
     All network work happens on one event loop that every transport of the process shares. A call
@@ -94,22 +93,6 @@ class GrpcAioTransport:
             self._outbox.extend(claimed)
         if claimed and not is_loop_told:
             self._loop.call_soon_threadsafe(self._deliver)
-
-    def reply_split(
-        self, ids: Sequence[int], rows: ContiguousBuffer, prefix: bytes, suffix: bytes
-    ) -> None:
-        """Answer calls with equal pieces, as `Transport.reply_split`."""
-        self.reply_many(ids, split(rows, len(ids), prefix, suffix))
-
-    def gather(
-        self, out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int
-    ) -> None:
-        """Copy a piece of each body, as `Transport.gather`."""
-        gather(out, bodies, offset, length)
-
-    def fail_many(self, ids: Sequence[int], code: StatusCode, message: str) -> None:
-        """Answer several calls with one error, as `Transport.fail_many`."""
-        self.reply_many(ids, [(code, message)] * len(ids))
 
     def alive(self, ids: Sequence[int]) -> list[bool]:
         """Which calls still want an answer, as `Transport.alive`."""

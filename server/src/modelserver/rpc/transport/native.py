@@ -88,6 +88,14 @@ class NativeTransport:
         """Answer calls with equal pieces, as `Transport.reply_split`."""
         self._native.reply_split(ids, cast(bytearray, rows), prefix, suffix)
 
+    def cork(self) -> None:
+        """Let answers wait for each other, as `Transport.cork`."""
+        self._native.cork()
+
+    def uncork(self) -> None:
+        """Send those that wait, as `Transport.uncork`."""
+        self._native.uncork()
+
     def gather(
         self, out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int
     ) -> None:

@@ -1,9 +1,40 @@
 """Gathering and splitting in Python, for transports that cannot do it below Python."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
-from modelserver.rpc.transport.base import ContiguousBuffer
+from modelserver.rpc.transport.base import Answer, ContiguousBuffer, StatusCode
+
+
+class PiecesInPython(ABC):
+    """The part of a `Transport` that follows from `reply_many`, where all of it is Python."""
+
+    @abstractmethod
+    def reply_many(self, ids: Sequence[int], answers: Sequence[Answer]) -> None:
+        """Answer several calls, as `Transport.reply_many`."""
+
+    def reply_split(
+        self, ids: Sequence[int], rows: ContiguousBuffer, prefix: bytes, suffix: bytes
+    ) -> None:
+        """Answer calls with equal pieces, as `Transport.reply_split`."""
+        self.reply_many(ids, split(rows, len(ids), prefix, suffix))
+
+    def fail_many(self, ids: Sequence[int], code: StatusCode, message: str) -> None:
+        """Answer several calls with one error, as `Transport.fail_many`."""
+        self.reply_many(ids, [(code, message)] * len(ids))
+
+    def gather(
+        self, out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int
+    ) -> None:
+        """Copy a piece of each body, as `Transport.gather`."""
+        gather(out, bodies, offset, length)
+
+    def cork(self) -> None:  # noqa: B027  # nothing to do
+        """As `Transport.cork`. Answers leave one by one here anyway."""
+
+    def uncork(self) -> None:  # noqa: B027  # nothing to do
+        """As `Transport.uncork`."""
 
 
 def gather(out: ContiguousBuffer, bodies: Sequence[bytes], offset: int, length: int) -> None:
