@@ -11,8 +11,10 @@ import argparse
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -29,16 +31,23 @@ from peers.environment import NotInstallableError, reason_of
 from peers.limit import LIMIT
 from peers.ours import OURS
 from peers.registry import PEERS
+from progress import Progress
 from served_case import environment_of, served
 from server_process import ServerEndedError
 from serving_cases import SCALES, Case, cases
-from serving_load import LOADS, SATURATION, LoadError, Outcome
+from serving_load import LOADS, SATURATION, WARM_UP_SECONDS, LoadError, Outcome
 from serving_record import Record, Report
 
 _CANNOT_BE_MEASURED = (
     *(NotInstallableError, ServerEndedError, WrongAnswerError, LoadError, TimeoutError),
     *(grpc.RpcError, OSError, subprocess.CalledProcessError),
 )
+
+_START_SECONDS = 3.0
+"""What starting and stopping a server takes, as a rule."""
+
+_LOOP_SECONDS = 14.0
+"""What a model's loops take beside the two times that they are measured."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,8 +59,7 @@ def main(argv: Sequence[str]) -> int:
     chosen = _installed(_chosen(options), report)
     for model in {case.model.name: case.model for case in chosen}.values():
         model_store.make(model)
-    for round_ in range(options.rounds):
-        _measure_round(f"{round_ + 1}/{options.rounds}", chosen, options, report)
+    _run(list(_steps(chosen, options)), options.rounds, report)
     print(f"Written to {options.json}")
     if options.publish:
         report_serving.publish(options.json)
@@ -64,8 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("out/bench-serving.json"))
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="a load (default: %(default)s)")
-    choices = {"peers": PEERS, "models": MODELS, "loads": LOADS, "scale": SCALES}
+    parser.add_argument("--seconds", type=float, default=2.0, help="a load (default: %(default)s)")
+    choices: dict[str, Iterable[str]] = {
+        "peers": PEERS,
+        "models": MODELS,
+        "loads": LOADS,
+        "scale": SCALES,
+    }
     for name, known in choices.items():
         text = f"some of {', '.join(known)}; empty for none (default: all)"
         parser.add_argument(f"--{name}", type=_names(known), default=list(known), help=text)
@@ -74,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(known: Sequence[str] | dict[str, object]) -> Callable[[str], list[str]]:
+def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         chosen = [name for name in text.split(",") if name]
         for name in chosen:
@@ -104,26 +117,50 @@ def _installed(chosen: Sequence[Case], report: Report) -> list[Case]:
     return [case for case in chosen if case.peer.name not in report.unavailable]
 
 
-# A round…
+# What a round consists of…
 
 
-def _measure_round(
-    round_name: str, chosen: Sequence[Case], options: argparse.Namespace, report: Report
-) -> None:
-    number = int(round_name.partition("/")[0]) - 1
-    for place, case in enumerate(chosen):
-        print(f"[{round_name}, {place + 1}/{len(chosen)}] {case.title}", flush=True)
-        for record in _measure(case, number, options.seconds):
-            report.add(record)
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of each round: `measure` is given the round's number. `expected` is in seconds."""
+
+    title: str
+    expected: float
+    measure: Callable[[int], Iterable[Record]]
+
+
+def _steps(chosen: Sequence[Case], options: argparse.Namespace) -> Iterator[Step]:
+    seconds = options.seconds
+    for case in chosen:
+        expected = _START_SECONDS + len(case.loads) * (WARM_UP_SECONDS + seconds)
+        yield Step(case.title, expected, partial(_measure, case, seconds))
     if not options.no_loops:
-        for record in _loops([MODELS[name] for name in options.models], number, options.seconds):
-            report.add(record)
+        for model in (MODELS[name] for name in options.models):
+            expected = _LOOP_SECONDS + 2 * seconds
+            yield Step(f"{model.title} in a tight loop", expected, partial(_loop, model, seconds))
 
 
-def _measure(case: Case, round_number: int, seconds: float) -> Iterator[Record]:
+def _run(steps: Sequence[Step], rounds: int, report: Report) -> None:
+    progress = Progress([step.expected for step in steps], rounds)
+    for round_ in range(rounds):
+        for place, step in enumerate(steps):
+            where = f"{round_ + 1}/{rounds}, {place + 1}/{len(steps)}"
+            print(f"[{where}, {progress.left / 60:.0f} min left] {step.title}", flush=True)
+            begin = time.monotonic()
+            for record in step.measure(round_):
+                report.add(record)
+            progress.took(time.monotonic() - begin)
+
+
+# …servers…
+
+
+def _measure(case: Case, seconds: float, round_number: int) -> Iterator[Record]:
     """Start the server, run the loads, stop it."""
     name, model, count = case.peer.name, case.model.name, len(case.names)
-    record = Record(round_number, name, model, "", case.scale, case.rows, count)
+    record = Record(
+        round_number, name, model, "", case.scale, case.rows, count, case.model.version_count
+    )
     try:
         with served(case) as target:
             record = replace(record, request_bytes=target.request_bytes)
@@ -142,12 +179,12 @@ def _outcomes(case: Case, target: Target, seconds: float) -> Iterator[tuple[str,
     most = 0.0
     for load in case.loads:
         rate = load.rate if load.share is None else load.share * most
-        if load.is_open and (not case.peer.wire.is_grpc or not 0 < (rate or 0) < most):
+        if load.is_open and not 0 < (rate or 0) < most:
             continue
         outcome = serving_load.run(target, load, rate, seconds)
         if load is SATURATION:
             most = outcome.rps
-        print(f"    {load.name:8} {_in_words(outcome)}", flush=True)
+        print(f"    {load.name:9} {_in_words(outcome)}", flush=True)
         yield load.name, outcome
 
 
@@ -158,23 +195,21 @@ def _in_words(outcome: Outcome) -> str:
     )
 
 
-# …and its tight loops.
+# …and tight loops.
 
 
-def _loops(models: Sequence[Model], round_number: int, seconds: float) -> Iterator[Record]:
-    """Each model in a loop, with the machine to itself and beside the load that it might have."""
-    for model in models:
-        print(f"{model.title} in a tight loop", flush=True)
-        rates = {"alone": tight_loop.alone(model, seconds)}
-        try:
-            with served(Case(LIMIT, SOFTMAX, ())) as target:
-                rates["beside"] = tight_loop.beside(model, seconds, target, rates["alone"])
-        except _CANNOT_BE_MEASURED as error:
-            print(f"    beside a load: not measured: {error}", flush=True)
-        for load, rate in rates.items():
-            print(f"    {load:8} {rate:10,.0f} rows/s", flush=True)
-            outcome = Outcome(rate, 0, 0, 0, 0)
-            yield Record(round_number, tight_loop.NAME, model.name, load, outcome=outcome)
+def _loop(model: Model, seconds: float, round_number: int) -> Iterator[Record]:
+    """A model in a loop, with the machine to itself and beside the load that it might have."""
+    rates = {"alone": tight_loop.alone(model, seconds)}
+    try:
+        with served(Case(LIMIT, SOFTMAX, ())) as target:
+            rates["beside"] = tight_loop.beside(model, seconds, target, rates["alone"])
+    except _CANNOT_BE_MEASURED as error:
+        print(f"    beside a load: not measured: {error}", flush=True)
+    for load, rate in rates.items():
+        print(f"    {load:9} {rate:10,.0f} rows/s", flush=True)
+        outcome = Outcome(rate, 0, 0, 0, 0)
+        yield Record(round_number, tight_loop.NAME, model.name, load, outcome=outcome)
 
 
 if __name__ == "__main__":

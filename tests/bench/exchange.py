@@ -31,7 +31,9 @@ class WrongAnswerError(Exception):
 @dataclass(frozen=True, slots=True)
 class Target:
     """A server that serves, and files with request bodies and the answers to them. `tolerances`
-    say where those hold numbers that may be off a little.
+    say where those hold numbers that may be off a little. `admin_port` is where modelserver's
+    /metrics and /status are, 0 = nowhere. With `tls_ca`, the authority's certificate in PEM, it
+    is called over TLS.
     """
 
     pid: int
@@ -42,14 +44,19 @@ class Target:
     answers: tuple[Path, ...]
     tolerances: tuple[Tolerance, ...]
     request_bytes: int
+    admin_port: int = 0
+    tls_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Calls a server once, with a body. Raises `OSError` or `grpc.RpcError`."""
+    """Calls a server once, with a body; over TLS where `tls_ca` says whom to trust. Raises
+    `OSError` or `grpc.RpcError`.
+    """
 
     wire: Wire
     port: int
+    tls_ca: Path | None
 
     def __call__(self, path: str, body: bytes) -> bytes:
         """The answer's body."""
@@ -59,9 +66,16 @@ class Caller:
         sizes = [
             (f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("send", "receive")
         ]
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}", options=sizes) as channel:
+        with self._channel(sizes) as channel:
             answer: bytes = channel.unary_unary(path)(body, timeout=30)
         return answer
+
+    def _channel(self, options: Sequence[tuple[str, int]]) -> grpc.Channel:
+        address = f"127.0.0.1:{self.port}"
+        if self.tls_ca is None:
+            return grpc.insecure_channel(address, options=options)
+        credentials = grpc.ssl_channel_credentials(self.tls_ca.read_bytes())
+        return grpc.secure_channel(address, credentials, options=options)
 
     def _http(self, path: str, body: bytes) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -77,10 +91,15 @@ class Caller:
 
 
 def prepare(
-    model: Model, wire: Wire, names: Sequence[str], rows: int, folder: Path
+    model: Model,
+    wire: Wire,
+    names: Sequence[str],
+    rows: int,
+    folder: Path,
+    tls_ca: Path | None = None,
 ) -> Callable[[subprocess.Popen[bytes], int, Path], Target]:
     """Write the requests: each name in turn, each with other rows. The function that is returned
-    waits for a server to answer them and writes its answers.
+    waits for a server to answer them, over TLS with `tls_ca`, and writes its answers.
     """
     x, y = model.samples
     bodies, expected = [], []
@@ -89,10 +108,10 @@ def prepare(
         name = names[number % len(names)]
         bodies.append(wire.request(name, model, np.ascontiguousarray(x[chosen])))
         expected.append(wire.expected(model, x[chosen], y[chosen]))
-    requests = _write(folder, "request", bodies)
+    requests, size = _write(folder, "request", bodies), len(bodies[0])
 
     def finish(process: subprocess.Popen[bytes], port: int, log: Path) -> Target:
-        path, caller = wire.path(names[0]), Caller(wire, port)
+        path, caller = wire.path(names[0]), Caller(wire, port, tls_ca)
         _wait(caller, path, bodies[0], process, log)
         answers = [caller(path, body) for body in bodies]
         numbers = [_numbers(wire, model, answer) for answer in answers]
@@ -100,7 +119,7 @@ def prepare(
             _check(found, wanted)
         files = _write(folder, "answer", answers)
         ranges = _tolerances(answers, numbers) if wire.is_grpc else ()
-        return Target(process.pid, port, wire, path, requests, files, ranges, len(bodies[0]))
+        return Target(process.pid, port, wire, path, requests, files, ranges, size, tls_ca=tls_ca)
 
     return finish
 

@@ -14,20 +14,30 @@ import tensorflow as tf
 
 
 def export_layers(base: Path) -> None:
-    """Dense layers with ReLU between them and a softmax at the end, as in `numpy_model`."""
+    """Dense layers with ReLU between them and a softmax at the end, as in `numpy_model`, under the
+    names that the benchmark calls them by, and under those of the tutorial's server.
+    """
     with np.load(base / "model.npz") as file:
         weights = [tf.Variable(file[f"w{number}"]) for number in range(len(file.files))]
     features = weights[0].shape[0]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, features], tf.float32, name="x")])
-    def predict(x):
+    def scores(x):
         for weight in weights[:-1]:
             x = tf.nn.relu(x @ weight)
-        return {"y": tf.nn.softmax(x @ weights[-1])}
+        return tf.nn.softmax(x @ weights[-1])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, features], tf.float32, name="x")])
+    def predict(x):
+        return {"y": scores(x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, features], tf.float32, name="images")])
+    def predict_images(images):
+        return {"scores": scores(images)}
 
     module = tf.Module()
-    module.weights, module.predict = weights, predict
-    tf.saved_model.save(module, str(base / "1"), signatures=predict)
+    module.weights = weights
+    signatures = {"serving_default": predict, "predict_images": predict_images}
+    tf.saved_model.save(module, str(base / "1"), signatures=signatures)
 
 
 def export_mobilenet(base: Path) -> None:

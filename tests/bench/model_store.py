@@ -5,7 +5,7 @@ the answers that numpy (or, for convolutions, Keras) gives.
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from peers.servers import numpy_model
 SAMPLES = 8
 """Rows that are sent, each with an answer of its own."""
 
-_STORE = CACHE / "models-1"
+_STORE = CACHE / "models-2"
 """The number changes when what is made changes."""
 
 
@@ -25,6 +25,7 @@ _STORE = CACHE / "models-1"
 class Model:
     """A model. `platform` is modelserver's: `numpy` is the benchmark's own plug-in. `widths` are
     the sizes of its dense layers, if it has such. `max_batch_size` is what servers are told.
+    Versions are numbered from 1.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Model:
     row_shape: tuple[int, ...] = (784,)
     widths: tuple[int, ...] = ()
     max_batch_size: int = 32
+    version_count: int = 1
     input: str = "x"
     output: str = "y"
 
@@ -74,6 +76,11 @@ def wide(features: int) -> Model:
     return Model(f"first-10-of-{features}", f"{features:,} numbers", "numpy", (features,))
 
 
+def of_versions(count: int) -> Model:
+    """The softmax with so many versions, which are all the same."""
+    return replace(SOFTMAX, name=f"softmax-{count}", version_count=count)
+
+
 def make(model: Model) -> None:
     """Make a model unless it is there."""
     if (model.base_path / "samples.npz").exists():
@@ -88,6 +95,8 @@ def make(model: Model) -> None:
         _make_layers(model, version)
     else:
         _export(model)
+    for number in range(2, model.version_count + 1):
+        shutil.copytree(version, model.base_path / str(number))
 
 
 def _make_table(model: Model, version: Path) -> None:

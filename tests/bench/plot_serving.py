@@ -15,6 +15,8 @@ matplotlib.rcParams["svg.hashsalt"] = "serving"  # the same figures give the sam
 import matplotlib.pyplot as plt  # noqa: E402  # after the choice of what draws
 
 OURS, LIMIT = "#1f6feb", "#8b949e"
+LINES = {"grpc": "--", "parsed": (0, (3, 1)), "plain": ":", "tls": "-."}
+"""Of our own ones, by what their names end with."""
 
 
 def main(json_file: str, folder: str, titles: str) -> None:
@@ -52,9 +54,9 @@ def _latency(rows: list[dict], names: dict[str, str], file: Path) -> None:
     colours = plt.get_cmap("tab20").colors
     for number, (name, title) in enumerate(names.items()):
         closed = _points(rows, name, ("1x1", "64x1", "4x32"))
-        is_ours = name.startswith("ours") or name == "limit"
+        is_ours = name.startswith(("ours", "limit"))
         style = {"color": _colour(name) if is_ours else colours[number % len(colours)]}
-        line = "--" if name == "ours-grpc" else "-"
+        line = LINES.get(name.partition("-")[2], "-")
         if closed:
             axis.plot(*zip(*closed, strict=True), line, marker="o", label=title, **style)
         for point in _points(rows, name, ("half", "6000/s")):
@@ -90,7 +92,7 @@ def _medians(rows: list[dict], peer: str, load: str) -> dict[str, float]:
 
 
 def _colour(name: str) -> str:
-    return OURS if name.startswith("ours") else LIMIT if name == "limit" else "#c9731a"
+    return OURS if name.startswith("ours") else LIMIT if name.startswith("limit") else "#c9731a"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import tight_loop
 from model_store import MODELS
 from peers.environment import NotInstallableError, install
 from peers.registry import ELSEWHERE, PEERS
+from serving_load import DISTURBED, SATURATION
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
@@ -20,6 +21,9 @@ PLOTS = ROOT / "docs" / "plots"
 BEGIN, END = "<!-- serving: begin -->", "<!-- serving: end -->"
 YARDSTICKS, LIMIT = ("triton", "triton-tf"), "limit"
 """What the ratios are to: Triton with the same model."""
+
+OWN = "ours-native"
+"""modelserver, where it is shown alone."""
 
 LOOP = tight_loop.NAME
 
@@ -64,7 +68,7 @@ def publish(file: Path) -> None:
     results = Results.read(file)
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    text = "\n\n".join(_sections(results))
+    text = "\n\n".join(sections(results))
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
     print(f"Written to {PAGE}")
     _draw(file)
@@ -83,11 +87,15 @@ def _draw(file: Path) -> None:
     print(f"Drawn in {PLOTS}")
 
 
-def _sections(results: Results) -> Iterator[str]:
+def sections(results: Results) -> Iterator[str]:
+    """Headings and tables, in Markdown."""
     yield _conditions(results)
     yield "### The same softmax everywhere: 784 numbers in, 10 out, numpy"
     yield _saturation_table(results, "softmax", "")
     yield _latency_table(results)
+    if results.of(load=DISTURBED.name):
+        yield "### While metrics and status are read each second, 4 × 32"
+        yield _disturbed_table(results)
     for name, model in MODELS.items():
         if name != "softmax" and results.of(model=name, load="4x32", scale=""):
             yield f"### {model.title}"
@@ -170,6 +178,29 @@ def _latency(results: Results, peer: str, load: str) -> str:
     return text + _failed(results, **wanted)
 
 
+def _disturbed_table(results: Results) -> str:
+    """Each disturbed load beside the undisturbed one of the same round and server."""
+    lines = [
+        "| | undisturbed, requests/s | disturbed | ratio | undisturbed, p99 ms | disturbed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, peer in PEERS.items():
+        calm, disturbed = (
+            {"peer": name, "model": "softmax", "load": load.name, "scale": ""}
+            for load in (SATURATION, DISTURBED)
+        )
+        rates = [results.values("rps", **wanted) for wanted in (calm, disturbed)]
+        if not rates[1]:
+            continue
+        cells = [
+            *(_spread(found.values(), _count) for found in rates),
+            _ratio(rates[1], rates[0]) + _failed(results, **disturbed),
+            *(_median(results.values("p99", **wanted), 1e-3) for wanted in (calm, disturbed)),
+        ]
+        lines.append(f"| {peer.title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _failed(results: Results, **wanted: object) -> str:
     """How many answers were wrong or missing, if any."""
     count = sum(results.values("failures", **wanted).values())
@@ -186,7 +217,7 @@ def _loop_table(results: Results) -> str:
         alone, beside = (
             results.values("rps", peer=LOOP, model=name, load=load) for load in ("alone", "beside")
         )
-        own = results.values("rps", peer="ours-native", model=name, load="4x32", scale="")
+        own = results.values("rps", peer=OWN, model=name, load="4x32", scale="")
         if alone:
             cells = [_spread(values.values(), _count) for values in (alone, beside, own)]
             lines.append(f"| {model.title} | {' | '.join(cells)} | {_ratio(own, beside)} |")
@@ -195,27 +226,36 @@ def _loop_table(results: Results) -> str:
 
 def _scales(results: Results) -> Iterator[str]:
     for scale, title, label in (
-        ("rows", "Rows in a request", lambda row: f"{row['rows']}"),
-        ("models", "Models, all of them called", lambda row: f"{row['models']}"),
-        ("payload", "Size of a request", lambda row: _size(row["request_bytes"])),
+        ("rows", "Rows in a request, 4 × 32", lambda row: f"{row['rows']}"),
+        ("models", "Models, all of them called, 4 × 32", lambda row: f"{row['models']}"),
+        ("versions", "Versions, all of them called, 4 × 32", lambda row: f"{row['versions']}"),
+        ("payload", "Size of a request, 4 × 4", lambda row: _size(row["request_bytes"])),
     ):
         if rows := results.of(scale=scale):
-            yield f"### {title}, 4 × 32, requests/s"
+            yield f"### {title}, requests/s"
             yield _scale_table(rows, label)
 
 
 def _scale_table(rows: Sequence[Row], label: Callable[[Row], str]) -> str:
-    ordered = sorted(rows, key=lambda row: (row["rows"], row["models"], row["request_bytes"]))
+    varied = ("rows", "models", "versions", "request_bytes")
+    ordered = sorted(rows, key=lambda row: [row[name] for name in varied])
     labels = list(dict.fromkeys(label(row) for row in ordered))
+
+    def rates(peer: str) -> list[dict[int, float]]:
+        """Of each column, by round."""
+        own = [(label(row), row) for row in ordered if row["peer"] == peer]
+        return [{r["round"]: r["outcome"]["rps"] for at, r in own if at == one} for one in labels]
+
     lines = [f"| | {' | '.join(labels)} |", "|---|" + "---|" * len(labels)]
+    limits = rates(LIMIT)
     for name, peer in PEERS.items():
-        own = [row for row in ordered if row["peer"] == name]
-        if own:
-            cells = [
-                _spread([r["outcome"]["rps"] for r in own if label(r) == text], _count)
-                for text in labels
-            ]
+        own = rates(name)
+        if any(own):
+            cells = [_spread(found.values(), _count) for found in own]
             lines.append(f"| {peer.title} | {' | '.join(cells)} |")
+        if name == OWN and any(own) and any(limits):
+            shares = [_ratio(found, limit) for found, limit in zip(own, limits, strict=True)]
+            lines.append(f"| – of the limit | {' | '.join(shares)} |")
     return "\n".join(lines)
 
 

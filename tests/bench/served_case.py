@@ -5,9 +5,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from exchange import Target, prepare
+from identity import make_identity
 from peers.base import Peer, Start
 from peers.environment import Environment, install, own_environment
 from server_process import free_ports, running
@@ -33,18 +35,24 @@ def served(case: Case) -> Iterator[Target]:
 def _running(case: Case, folder: Path) -> Iterator[Target]:
     log, server_folder, begin = folder / "log", folder / "server", time.monotonic()
     server_folder.mkdir()
+    peer, model = case.peer, case.model
     start = Start(
-        environment_of(case.peer),
-        case.model,
+        environment_of(peer),
+        model,
         case.names,
         server_folder,
         free_ports(4),
-        case.model.max_batch_size,
+        model.max_batch_size,
+        case.rows,
+        make_identity(folder) if peer.is_tls else None,
     )
-    finish = prepare(case.model, case.peer.wire, case.called, case.rows, folder)
-    command = case.peer.command(start)
+    tls_ca = start.identity.authority if start.identity else None
+    finish = prepare(model, peer.wire, case.called, case.rows, folder, tls_ca)
+    command = peer.command(start)
     with running(command.arguments, command.variables, log) as process:
         target = finish(process, start.port, log)
+        if peer.has_admin_port:
+            target = replace(target, admin_port=start.ports[1])
         print(f"    serves after {time.monotonic() - begin:.1f} s", flush=True)
         yield target
 

@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import disturbance
 import load_generator
 from exchange import TOLERANCE, Target
 from load_generator import CargoMissingError, GrpcLoad, LoadGeneratorError, Percentiles
@@ -17,7 +20,8 @@ WARM_UP_SECONDS = 1.0
 class Load:
     """Requests outstanding: `connections` × `streams`, each sent as soon as one is answered. With a
     `rate` they are sent at so many a second instead (open loop), whatever comes back; `share` is
-    the rate as a share of what the same server did in the first closed load of the round.
+    the rate as a share of what the same server did in the first closed load of the round. A load
+    that `is_disturbed` has others beside it who read metrics and status: modelserver's only.
     """
 
     name: str
@@ -25,6 +29,7 @@ class Load:
     streams: int
     rate: float | None = None
     share: float | None = None
+    is_disturbed: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -33,6 +38,7 @@ class Load:
 
 
 SATURATION = Load("4x32", 4, 32)
+DISTURBED = replace(SATURATION, name="disturbed", is_disturbed=True)
 FEW = Load("4x4", 4, 4)
 """For requests of up to 4 MB, of which 128 would be half a gigabyte."""
 
@@ -40,6 +46,7 @@ LOADS = {
     load.name: load
     for load in (
         SATURATION,
+        DISTURBED,
         Load("1x1", 1, 1),
         Load("64x1", 64, 1),
         Load("half", 4, 32, share=0.5),
@@ -66,10 +73,14 @@ class LoadError(Exception):
 
 
 def run(target: Target, load: Load, rate: float | None, seconds: float) -> Outcome:
-    """Run `load` after a warm-up. gRPC and HTTP have a client each; both check every answer."""
-    if not target.wire.is_grpc:
-        return _http(target, load, seconds)
-    return _grpc(target, load, rate, seconds)
+    """Run `load` after a warm-up. gRPC and HTTP have a client each; both check every answer.
+
+    Raises `LoadError`, and `OSError` where a load is to be disturbed and that does not succeed.
+    """
+    with disturbance.readers(target.admin_port) if load.is_disturbed else nullcontext():
+        if not target.wire.is_grpc:
+            return _http(target, load, seconds)
+        return _grpc(target, load, rate, seconds)
 
 
 def _http(target: Target, load: Load, seconds: float) -> Outcome:
@@ -88,12 +99,12 @@ def _joined(files: tuple[Path, ...]) -> str:
     return ",".join(str(file) for file in files)
 
 
-def _output(command: list[str], seconds: float) -> dict[str, float]:
+def _output(command: list[str], seconds: float) -> dict[str, Any]:
     limit = seconds + WARM_UP_SECONDS + 60
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=limit)
     if done.returncode:
         raise LoadError(" ".join(done.stderr.split())[-300:])
-    result: dict[str, float] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
@@ -112,6 +123,7 @@ def _grpc(target: Target, load: Load, rate: float | None, seconds: float) -> Out
                 seconds=seconds,
                 warm_up_seconds=WARM_UP_SECONDS,
                 rate=rate,
+                tls_ca=target.tls_ca,
                 pids=[target.pid],
             )
         )

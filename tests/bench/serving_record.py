@@ -9,7 +9,9 @@ from serving_load import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One measurement, or the reason why there is none. `models` is how many were loaded."""
+    """One measurement, or the reason why there is none. `models` is how many were loaded,
+    `versions` how many there are of each.
+    """
 
     round: int
     peer: str
@@ -18,6 +20,7 @@ class Record:
     scale: str = ""
     rows: int = 1
     models: int = 1
+    versions: int = 1
     request_bytes: int = 0
     outcome: Outcome | None = None
     reason: str = ""

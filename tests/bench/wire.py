@@ -1,5 +1,5 @@
-"""How requests and answers look on the wire: TensorFlow Serving's Predict, the Open Inference
-Protocol, JSON.
+"""How requests and answers look on the wire: TensorFlow Serving's Predict, the tutorial's Classify,
+the Open Inference Protocol, JSON.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from mnist.mnist_pb2 import MnistRequest, MnistResponse
 from model_store import Model
 from modelserver.rpc.messages import ModelSpec, PredictRequest, PredictResponse, TensorProto
 from modelserver.rpc.tensors import decode, encode
@@ -22,10 +23,20 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _OPEN_INFERENCE = Path(__file__).parent / "peers" / "open_inference.proto"
 
 
+_VERSION = "/versions/"
+
+
+def of_version(name: str, number: int) -> str:
+    """What `PredictWire` takes for a version of a model instead of the model's name."""
+    return f"{name}{_VERSION}{number}"
+
+
 class Wire(Protocol):
     """A protocol: where a model is called, and the bytes both ways."""
 
-    is_grpc: bool
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it is gRPC; otherwise it is HTTP/1.1."""
 
     def path(self, name: str) -> str:
         """The method's full name, or the URL's path, of the model `name`."""
@@ -51,8 +62,11 @@ class PredictWire:
         return PREDICT
 
     def request(self, name: str, model: Model, rows: np.ndarray) -> bytes:
-        """A PredictRequest for all outputs."""
+        """A PredictRequest for all outputs of the latest version, or `of_version`."""
+        name, _, version = name.partition(_VERSION)
         spec = ModelSpec(name=name)
+        if version:
+            spec.version.value = int(version)
         message = PredictRequest(model_spec=spec, inputs={model.input: _content(rows)})
         return message.SerializeToString()
 
@@ -82,16 +96,42 @@ class EchoWire(PredictWire):
 class ConstantWire(PredictWire):
     """Predict at a server that answers everything with the same bytes."""
 
-    def constant(self, model: Model) -> bytes:
-        """Those bytes: the first sample's answer."""
-        outputs = {model.output: _content(model.samples[1][:1])}
+    def constant(self, model: Model, rows: int) -> bytes:
+        """Those bytes: the answer to a request of `rows` rows that begin with the first sample."""
+        outputs = {model.output: _content(_first(model, rows))}
         spec = ModelSpec(name=model.name)
         spec.version.value = 1
         return PredictResponse(model_spec=spec, outputs=outputs).SerializeToString()
 
     def expected(self, model: Model, rows: np.ndarray, results: np.ndarray) -> np.ndarray:
-        """The first sample's answer."""
-        return model.samples[1][: len(rows)]
+        """The same, whatever is sent."""
+        return _first(model, len(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyWire:
+    """gRPC Classify, as the tutorial's server has it: one image in, the scores of ten digits out.
+    `rows` must be one row: a request has no more.
+    """
+
+    is_grpc: bool = True
+
+    def path(self, name: str) -> str:
+        """The service's one method: it serves one model, which has no name."""
+        return "/tensorflow.serving.MnistService/Classify"
+
+    def request(self, name: str, model: Model, rows: np.ndarray) -> bytes:
+        """A MnistRequest."""
+        (image,) = rows
+        return MnistRequest(image_data=image).SerializeToString()
+
+    def answer(self, model: Model, body: bytes) -> np.ndarray:
+        """The scores of a MnistResponse, as a row."""
+        return np.asarray([MnistResponse.FromString(body).value], np.float32)
+
+    def expected(self, model: Model, rows: np.ndarray, results: np.ndarray) -> np.ndarray:
+        """What the model makes."""
+        return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +196,12 @@ class JsonWire:
     def expected(self, model: Model, rows: np.ndarray, results: np.ndarray) -> np.ndarray:
         """What the model makes."""
         return results
+
+
+def _first(model: Model, rows: int) -> np.ndarray:
+    """The answers to that many rows, the samples in turn."""
+    answers = model.samples[1]
+    return answers[np.arange(rows) % len(answers)]
 
 
 def _content(rows: np.ndarray) -> TensorProto:

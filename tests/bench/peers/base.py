@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from identity import Identity
 from model_store import Model
 from peers.environment import Environment
 from wire import Wire
@@ -14,12 +15,15 @@ NUMPY_MODELS = frozenset({"softmax", "mlp"})
 SERVERS = Path(__file__).with_name("servers")
 """The scripts that run in a peer's own environment."""
 
+ONE_THREAD: Mapping[str, str] = {"OPENBLAS_NUM_THREADS": "1"}
+"""What every server's numpy is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """What a server is started with: `names` are those under which it serves `model`. `folder` is
     empty and the server's own; ports are free ones on the loopback interface, the first the one
-    that is called.
+    that is called. `rows` is how many a request has. With an `identity` it serves over TLS.
     """
 
     environment: Environment
@@ -28,11 +32,18 @@ class Start:
     folder: Path
     ports: tuple[int, ...]
     max_batch_size: int = 32
+    rows: int = 1
+    identity: Identity | None = None
 
     @property
     def port(self) -> int:
         """The port that is called."""
         return self.ports[0]
+
+    @property
+    def model_file(self) -> str:
+        """The weights, where the model is a numpy one."""
+        return str(self.model.base_path / "1" / "model.npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,13 @@ class Peer:
     model_count: int = 1
     """Under how many names the model is loaded, of which the load calls one."""
 
+    has_admin_port: bool = False
+    """Whether the start's second port serves modelserver's /metrics and /status over HTTP."""
+
+    is_tls: bool = False
+    """Whether it is started with an identity, and called over TLS. Of gRPC servers only."""
+
 
 def run_script(start: Start, script: str, *arguments: str) -> Command:
     """Run one of `servers/` in the peer's environment."""
-    return Command((str(start.environment.python), str(SERVERS / script), *arguments))
+    return Command((str(start.environment.python), str(SERVERS / script), *arguments), ONE_THREAD)

@@ -11,11 +11,8 @@ _DESCRIPTORS = Path(modelserver.rpc.__file__).with_name("descriptors.binpb")
 
 
 def _command(mode: str, start: Start) -> Command:
-    model_file = start.model.base_path / "1" / "model.npz"
-    command = run_script(
-        start, "grpcio_server.py", mode, str(start.port), str(model_file), str(_DESCRIPTORS)
-    )
-    return replace(command, variables={"OPENBLAS_NUM_THREADS": "1"})
+    arguments = (mode, str(start.port), start.model_file, str(_DESCRIPTORS))
+    return run_script(start, "grpcio_server.py", *arguments)
 
 
 SYNC = Peer(

@@ -2,23 +2,20 @@
 
 from dataclasses import replace
 
-from peers.base import NUMPY_MODELS, SERVERS, Command, Peer, Start, run_script
+from peers.base import NUMPY_MODELS, ONE_THREAD, SERVERS, Command, Peer, Start, run_script
 from wire import JsonWire
-
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def _litserve(start: Start) -> Command:
     batch = str(start.max_batch_size)
-    command = run_script(start, "litserve_server.py", str(start.port), _model_file(start), batch)
-    return Command(command.arguments, _ONE_THREAD)
+    return run_script(start, "litserve_server.py", str(start.port), start.model_file, batch)
 
 
 def _ray(start: Start) -> Command:
-    batch, folder = str(start.max_batch_size), str(start.folder)
-    command = run_script(start, "ray_server.py", str(start.port), _model_file(start), batch, folder)
+    arguments = (start.model_file, str(start.max_batch_size), str(start.folder))
+    command = run_script(start, "ray_server.py", str(start.port), *arguments)
     variables = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(SERVERS)}
-    return Command(command.arguments, _ONE_THREAD | variables)
+    return replace(command, variables={**command.variables, **variables})
 
 
 def _bentoml(is_batching: bool, start: Start) -> Command:
@@ -30,14 +27,10 @@ def _bentoml(is_batching: bool, start: Start) -> Command:
     variables = {
         "BENTOML_HOME": str(start.folder),
         "BENTOML_DO_NOT_TRACK": "True",
-        "BENCH_MODEL": _model_file(start),
+        "BENCH_MODEL": start.model_file,
         "BENCH_MAX_BATCH_SIZE": str(start.max_batch_size if is_batching else 1),
     }
-    return Command(arguments, _ONE_THREAD | variables)
-
-
-def _model_file(start: Start) -> str:
-    return str(start.model.base_path / "1" / "model.npz")
+    return Command(arguments, {**ONE_THREAD, **variables})
 
 
 _BENTOML = Peer(

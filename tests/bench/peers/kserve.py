@@ -5,10 +5,8 @@ from wire import InferWire
 
 
 def _command(start: Start) -> Command:
-    model_file = start.model.base_path / "1" / "model.npz"
     ports = (str(start.port), str(start.ports[1]))
-    command = run_script(start, "kserve_server.py", start.names[0], *ports, str(model_file))
-    return Command(command.arguments, {"OPENBLAS_NUM_THREADS": "1"})
+    return run_script(start, "kserve_server.py", start.names[0], *ports, start.model_file)
 
 
 PEERS = (

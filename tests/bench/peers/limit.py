@@ -1,5 +1,6 @@
 """The limit: modelserver's transport in Rust answering at once, no Python, no model behind it."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 from peers.base import Command, Peer, Start, run_script
@@ -11,8 +12,11 @@ def _command(start: Start) -> Command:
     if find_spec("modelserver_transport") is None:
         raise NotInstallableError("modelserver_transport is not installed")
     answer = start.folder / "answer"
-    answer.write_bytes(ConstantWire().constant(start.model))
-    return run_script(start, "constant_server.py", str(start.port), PREDICT, str(answer))
+    answer.write_bytes(ConstantWire().constant(start.model, start.rows))
+    arguments = [str(start.port), PREDICT, str(answer)]
+    if start.identity:
+        arguments += [str(start.identity.certificate), str(start.identity.key)]
+    return run_script(start, "constant_server.py", *arguments)
 
 
 LIMIT = Peer(
@@ -25,4 +29,13 @@ LIMIT = Peer(
     distribution="modelserver-transport",
     command=_command,
 )
-PEERS = (LIMIT,)
+PEERS = (
+    LIMIT,
+    replace(
+        LIMIT,
+        name="limit-tls",
+        title="limit, over TLS",
+        setup="the same over TLS, P-256",
+        is_tls=True,
+    ),
+)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from peers.base import NUMPY_MODELS, SERVERS, Command, Peer, Start
+from peers.base import NUMPY_MODELS, ONE_THREAD, SERVERS, Command, Peer, Start
 from wire import InferWire
 
 
@@ -22,7 +22,7 @@ def _command(is_batching: bool, start: Start) -> Command:
     for name in start.names:
         _write_model(start, name, is_batching)
     program = start.environment.python.with_name("mlserver")
-    variables = {"PYTHONPATH": str(SERVERS), "OPENBLAS_NUM_THREADS": "1"}
+    variables = {**ONE_THREAD, "PYTHONPATH": str(SERVERS)}
     return Command((str(program), "start", str(start.folder)), variables)
 
 
@@ -32,7 +32,7 @@ def _write_model(start: Start, name: str, is_batching: bool) -> None:
     settings: dict[str, object] = {
         "name": name,
         "implementation": "mlserver_runtime.NumpyModel",
-        "parameters": {"uri": str(start.model.base_path / "1" / "model.npz")},
+        "parameters": {"uri": start.model_file},
     }
     if is_batching:
         settings |= {"max_batch_size": start.max_batch_size, "max_batch_time": 0.001}

@@ -8,7 +8,7 @@ import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
-from peers.base import NUMPY_MODELS, SERVERS, Command, Peer, Start
+from peers.base import NUMPY_MODELS, ONE_THREAD, SERVERS, Command, Peer, Start
 from peers.environment import Environment, install
 from wire import InferWire
 
@@ -48,7 +48,7 @@ def _write_model(start: Start, directory: Path, delay_micros: int) -> None:
     else:
         shutil.copy(SERVERS / "triton_model.py", version / "model.py")
         shutil.copy(SERVERS / "numpy_model.py", version)
-        (version / "model.npz").symlink_to(source / "model.npz")
+        (version / "model.npz").symlink_to(start.model_file)
     dims = ", ".join(str(size) for size in start.model.row_shape)
     config = _CONFIG.format(batch=start.max_batch_size, dims=dims, delay=delay_micros)
     (directory / "config.pbtxt").write_text(config)
@@ -69,9 +69,9 @@ def _variables(environment: Environment) -> dict[str, str]:
     library of Python.
     """
     return {
+        **ONE_THREAD,
         "PATH": f"{environment.python.parent}:/usr/bin:/bin",
         "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")),
-        "OPENBLAS_NUM_THREADS": "1",
     }
 
 
