@@ -1,6 +1,6 @@
 """A server whose model runs elsewhere: every batch takes the same time and no processor, as on a
-device or on cores that this machine does not have. Usage: device_server.py PORT THREADS MILLIS
-BATCH.
+device or on cores that this machine does not have. Others may serve on the same port. Says that it
+is ready with a line on stdout. Usage: device_server.py PORT THREADS MILLIS BATCH.
 """
 
 import signal
@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from modelserver.rpc.prediction import PredictionService
 from modelserver.rpc.server import RpcServer
 from modelserver.rpc.service import Service, method_names
 from modelserver.rpc.transport.choice import make_transport
+from modelserver.rpc.transport.options import GrpcOptions
 from modelserver.testing.loader import FakeLoader
 
 _SINGLE = np.dtype(np.float32)
@@ -63,12 +66,23 @@ def main(port: str, threads: str, millis: str, batch: str) -> None:
         manager.set_aspired_versions("m00", [ServableData(ServableId("m00", 1), loader)])
         manager.monitor.wait_until_reached([ServableRequest.latest("m00")])
         services: list[Service] = [PredictionService(manager, encodes_as_content=True)]
-        server = RpcServer(make_transport(f"127.0.0.1:{port}", method_names(services)), services)
+        shared = GrpcOptions(channel_arguments=[("grpc.so_reuseport", 1)])
+        transport = make_transport(f"127.0.0.1:{port}", method_names(services), shared)
+        server = RpcServer(transport, services)
         server.start()
+        _name_threads()
+        print("ready", flush=True)
         while not stop.wait(0.2):
             pass
         server.stop(1)
     scheduler.stop(1)
+
+
+def _name_threads() -> None:
+    """Tell Linux the threads' names, which Python keeps to itself before 3.14."""
+    for thread in threading.enumerate():
+        with suppress(OSError):  # one that loaded the model may have ended meanwhile
+            Path(f"/proc/self/task/{thread.native_id}/comm").write_text(thread.name)
 
 
 if __name__ == "__main__":
