@@ -223,8 +223,8 @@ class Transport:
         """
 
     def cork(self) -> None:
-        """Let answers wait for others until `uncork`, so that they leave in one piece. One that comes
-        0.2 ms after the first that waits takes them all along.
+        """Let answers wait for others until `uncork`, so that they leave in one piece. One that
+        comes 0.2 ms after the first that waits takes them all along.
         """
 
     def uncork(self) -> None:

@@ -771,7 +771,7 @@ def test_an_adjustable_predictor_passes_lists_on_to_the_predictor_in_use(
 @pytest.mark.parametrize("is_taken", [True, False])
 def test_an_adjustable_predictor_says_whether_lists_were_taken(is_taken: bool) -> None:
     class Answering(DirectPredictor):
-        def submit_lists(self, lists: Sequence[object], *, may_run: bool = True) -> bool:
+        def submit_lists(self, lists: Sequence[object], **how: bool) -> bool:
             return is_taken
 
     direct = Answering(FakePredictor(), InlineExecutor(), ManualClock())

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelserver.core.servable import ServableId
-from modelserver.errors import UnimplementedError
+from modelserver.errors import UnavailableError
 from modelserver.rpc.answers import AnswerForm, Answers, serialize
 from modelserver.rpc.messages import PredictResponse
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.tensors import decode
-from modelserver.rpc.transport.base import Answer
+from modelserver.rpc.transport.base import Answer, StatusCode
 from modelserver.testing.transport import MemoryTransport
 
 ID = ServableId("m", 3)
@@ -54,7 +54,7 @@ def form(*, as_content: bool = False) -> AnswerForm:
 
 def send(answers: Answers, outputs: Outputs, count: int) -> list[PredictResponse]:
     sent = Sent(count)
-    answers.send(sent.ids, outputs, Replies(sent.transport))
+    answers.answer(sent.ids, outputs, Replies(sent.transport))
     return [parse(answer) for answer in sent.answers()]
 
 
@@ -342,22 +342,33 @@ def test_an_answer_says_by_which_version_and_signature_it_was_made() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_type_that_does_not_travel_is_raised_and_nobody_has_an_answer(count: int) -> None:
+def test_a_type_that_does_not_travel_is_the_answer_to_each(count: int) -> None:
     sent = Sent(count)
     outputs = {
         "y": np.ones(count, np.float32),
         "z": np.zeros(count, ml_dtypes.float8_e5m2),
     }
 
-    with pytest.raises(UnimplementedError, match="float8_e5m2"):
-        Answers(form()).send(sent.ids, outputs, Replies(sent.transport))
+    Answers(form()).answer(sent.ids, outputs, Replies(sent.transport))
 
-    assert sent.transport.alive(sent.ids) == [True] * count
+    for answer in sent.answers():
+        assert isinstance(answer, tuple)
+        assert answer[0] is StatusCode.UNIMPLEMENTED
+        assert "float8_e5m2" in answer[1]
+
+
+def test_an_error_is_the_answer_to_each() -> None:
+    sent = Sent(2)
+
+    Answers(form()).answer(sent.ids, UnavailableError("not now"), Replies(sent.transport))
+
+    assert sent.answers() == [(StatusCode.UNAVAILABLE, "not now")] * 2
 
 
 def test_after_a_type_that_does_not_travel_others_do() -> None:
     answers = Answers(form())
-    with pytest.raises(UnimplementedError):
-        send(answers, {"y": np.zeros(2, ml_dtypes.float8_e5m2)}, 2)
+    sent = Sent(2)
+    outputs = {"y": np.zeros(2, ml_dtypes.float8_e5m2)}
+    answers.answer(sent.ids, outputs, Replies(sent.transport))
 
     check(answers, {"y": np.ones(2, np.float32)}, 2)

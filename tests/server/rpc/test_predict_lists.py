@@ -67,6 +67,7 @@ PAIR = Signature(
 SIGNATURES = [
     row_wise(DEFAULT_SIGNATURE),
     row_wise("other"),
+    row_wise("text", object),
     PAIR,
     TOTAL,
     FIXED,
@@ -831,13 +832,128 @@ def test_when_nothing_can_be_sent_the_version_is_given_back(
     assert "Answering" in caplog.text
 
 
+# Requests that no template fits…
+
+
+def text(*values: bytes) -> PredictRequest:
+    """One request of a few strings: no two are alike in their bytes."""
+    return request(np.array(values, object), "y", signature_name="text")
+
+
+def test_requests_that_no_template_fits_share_a_run_of_a_light_model(
+    batched: Callable[[Model], Any],
+) -> None:
+    server, model = Server(batched), Model()
+    server.load(1, model)
+    server.predict(text(b"first"))
+
+    answers = server.predict(text(b"a"), text(b"bcd"), text(b"", b"e"), text(b"fg"))
+
+    assert [y(answer) for answer in answers] == [[b"a"], [b"bcd"], [b"", b"e"], [b"fg"]]
+    assert [sorted(call.inputs["x"].tolist()) for call in model.calls[1:]] == [
+        [b"a", b"bcd", b"fg"],
+        [b"", b"e"],
+    ]
+    assert set(model.threads[1:]) == {threading.get_ident()}
+
+
+def test_what_is_wrong_with_a_request_that_no_template_fits_is_its_own_answer(
+    server: Server,
+) -> None:
+    loader = server.load(1, Model())
+    integers = [np.array([n, n], np.int8) for n in (1, -13, 3)]
+    asked = [request(x, "y", signature_name="int8", as_content=False) for x in integers]
+    server.predict(asked[0])
+
+    answers = server.predict(*asked, request(integers[0], "no such output", signature_name="int8"))
+    server.unload(1)
+
+    assert [y(answers[0]), y(answers[2])] == [[1, 1], [3, 3]]
+    assert answers[1] == (StatusCode.INVALID_ARGUMENT, "no 13 here")
+    assert isinstance(answers[3], tuple)
+    assert answers[3][0] is StatusCode.INVALID_ARGUMENT
+    assert loader.unloads == 1
+
+
+def test_requests_that_no_template_fits_and_that_differ_in_shape_each_get_their_answer(
+    server: Server,
+) -> None:
+    server.load(1, Model())
+    server.predict(text(b"first"))
+    asked = [(b"a",), (b"b", b"c"), (b"d",), (b"e", b"f"), (b"g", b"h", b"i")]
+
+    answers = server.predict(*(text(*values) for values in asked))
+
+    assert [y(answer) for answer in answers] == [list(values) for values in asked]
+
+
+def test_requests_that_no_template_fits_are_checked_against_the_version_they_mean(
+    server: Server,
+) -> None:
+    server.load(1, Model())
+    server.load(2, Model())
+    server.predict(text(b"first"))
+
+    def asked(number: int) -> PredictRequest:
+        values = np.array([b"%d" % number], object)
+        return request(values, "y", signature_name="text", version={"value": number})
+
+    answers = server.predict(asked(1), text(b"latest"), asked(2))
+
+    assert [version(answer) for answer in answers] == [1, 2, 2]
+    assert [y(answer) for answer in answers] == [[b"1"], [b"latest"], [b"2"]]
+
+
+def test_those_of_them_that_were_cancelled_before_their_run_are_not_computed(
+    batched: Callable[[Model], Any],
+) -> None:
+    server, model = Server(batched), Model()
+    loader = server.load(1, model)
+    server.predict(text(b"first"))
+    calls = [server.begin(text(value)) for value in (b"a", b"b")]
+
+    received = server.transport.next_calls(0)
+    assert received is not None
+    replies = Replies(server.transport)
+    work = list(server.service.methods[PREDICT](by_method(received)[0], replies) or ())
+    calls[0].cancel()
+    for todo in work:
+        todo()
+    server.unload(1)
+
+    assert y(calls[1].answer()) == [b"b"]
+    assert [call.inputs["x"].tolist() for call in model.calls[1:]] == [[b"b"]]
+    assert loader.unloads == 1
+
+
+def test_those_of_them_that_must_wait_can_be_withdrawn(
+    scheduler: SharedBatchScheduler,
+) -> None:
+    """A model that is not known to be light: they wait in its queue one by one."""
+
+    def place(model: Model) -> BatchedPredictor:
+        return BatchedPredictor(model, scheduler, BatchingOptions(batch_timeout_micros=1_000_000))
+
+    server, model = Server(place), Model()
+    loader = server.load(1, model)
+    call = server.begin(text(b"a"))
+    server.serve()
+
+    call.cancel()
+    server.serve()
+    server.unload(1)
+
+    assert model.calls == []
+    assert loader.unloads == 1
+
+
 # Predictors of other kinds…
 
 
 class Singly(DirectPredictor):
     """Takes no lists."""
 
-    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
+    def submit_lists(self, lists: Sequence[RequestList], **how: bool) -> bool:
         return False
 
 
@@ -880,7 +996,7 @@ def test_calls_to_a_predictor_that_cannot_be_remembered_are_answered() -> None:
 class Raising(DirectPredictor):
     """Breaks its contract."""
 
-    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
+    def submit_lists(self, lists: Sequence[RequestList], **how: bool) -> bool:
         raise ZeroDivisionError("broken")
 
 

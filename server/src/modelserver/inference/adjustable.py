@@ -47,9 +47,11 @@ class AdjustablePredictor:
         """Queue the request, as `AsyncPredictor.submit`."""
         return self._current.submit(prediction, done)
 
-    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
+    def submit_lists(
+        self, lists: Sequence[RequestList], *, may_run: bool = True, may_queue: bool = True
+    ) -> bool:
         """Run or queue them, as `AsyncPredictor.submit_lists`."""
-        return self._current.submit_lists(lists, may_run=may_run)
+        return self._current.submit_lists(lists, may_run=may_run, may_queue=may_queue)
 
     def close(self) -> None:
         """Refuse further requests, and return when nothing runs any more."""

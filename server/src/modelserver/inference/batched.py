@@ -93,10 +93,13 @@ class BatchedPredictor:
             done(as_serving_error(error))
             return _cannot_cancel
 
-    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
+    def submit_lists(
+        self, lists: Sequence[RequestList], *, may_run: bool = True, may_queue: bool = True
+    ) -> bool:
         """Run or queue them, as `AsyncPredictor.submit_lists`."""
         try:
-            return self._batcher(lists[0].form.signature).submit_lists(lists, may_run=may_run)
+            batcher = self._batcher(lists[0].form.signature)
+            return batcher.submit_lists(lists, may_run=may_run, may_queue=may_queue)
         except ServingError as error:
             for requests in lists:
                 requests.answer(range(len(requests)), error)
@@ -159,17 +162,19 @@ class _SignatureBatcher:
         self._queue.schedule(task)
         return partial(self._cancel, task)
 
-    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool) -> bool:
+    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool, may_queue: bool) -> bool:
         """Run or queue lists of one batch shape; False where requests must come one by one."""
         if not self._takes_lists or max([r.form.num_rows for r in lists]) > self._max_rows:
             return False
         tasks = [RequestListTask(requests, range(len(requests))) for requests in lists]
         num_batches = 1 + sum([task.size for task in tasks]) // self._max_rows
         is_light = may_run and self._run_time.is_below(LIGHT_SECONDS, num_batches)
-        if not (is_light and self._queue.run_at_once(tasks)):
+        if is_light and self._queue.run_at_once(tasks):
+            return True
+        if may_queue:
             for task in tasks:
                 self._queue.schedule_parts(task)
-        return True
+        return may_queue
 
     def close(self) -> None:
         """Run what waits, and return when nothing runs any more."""

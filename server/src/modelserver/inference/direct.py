@@ -75,9 +75,11 @@ class DirectPredictor:
             self._cancel(call, as_serving_error(error))
         return partial(self._cancel, call, CancelledError("The request was cancelled"))
 
-    def submit_lists(self, lists: Sequence[RequestList], *, may_run: bool = True) -> bool:
+    def submit_lists(
+        self, lists: Sequence[RequestList], *, may_run: bool = True, may_queue: bool = True
+    ) -> bool:
         """Run them one by one, here, if that takes less than handing them to a thread would, as
-        `AsyncPredictor.submit_lists`.
+        `AsyncPredictor.submit_lists`. They are never queued as lists.
         """
         num_runs = sum([len(requests) for requests in lists])
         with self._changed:

@@ -78,11 +78,13 @@ class AsyncPredictor(Protocol):
         begun it returns False and the answer comes as usual.
         """
 
-    def submit_lists(self, lists: "Sequence[RequestList]", *, may_run: bool = True) -> bool:
+    def submit_lists(
+        self, lists: "Sequence[RequestList]", *, may_run: bool = True, may_queue: bool = True
+    ) -> bool:
         """Take several lists of requests, to one signature and of one `batch_shape`.
 
         What takes less to run than to hand over is run before this returns, on the calling thread,
-        if that `may_run` models; the rest is queued and gets its answers later. Returns False, and
-        has not taken them, where such requests must be submitted one by one. Never raises, and a
-        refusal is an answer, as for `submit`.
+        if that `may_run` models; the rest is queued, if it `may_queue`, and gets its answers later.
+        Returns False, and has not taken them, otherwise, and where such requests must be submitted
+        one by one. Never raises, and a refusal is an answer, as for `submit`.
         """

@@ -8,10 +8,12 @@ from typing import TypeAlias
 import numpy as np
 
 from modelserver.core.servable import ServableId
+from modelserver.errors import ServingError, as_serving_error
 from modelserver.inference.predictor import Tensors
 from modelserver.rpc.messages import PredictResponse
 from modelserver.rpc.model_spec import effective_model_spec
 from modelserver.rpc.replies import Replies
+from modelserver.rpc.status import error_answer
 from modelserver.rpc.tensors import encode, travels_raw
 
 Kind: TypeAlias = tuple[str, np.dtype[np.generic], tuple[int, ...]]
@@ -52,10 +54,19 @@ class Answers:
         self._form = form
         self._latest: tuple[list[Kind], AnswerLayout | None] = [], None
 
-    def send(self, ids: Sequence[int], outputs: Tensors, replies: Replies) -> None:
-        """Answer one call with `outputs`, or several with equal parts of their rows. Raises what an
-        answer cannot be made for, and then has sent none.
+    def answer(self, ids: Sequence[int], result: Tensors | ServingError, replies: Replies) -> None:
+        """Answer one call with outputs, or several with equal parts of their rows; or each with an
+        error, also where an answer cannot be made.
         """
+        if not isinstance(result, ServingError):
+            try:
+                self._send(ids, result, replies)
+            except Exception as error:  # a type that does not travel
+                result = as_serving_error(error)
+        if isinstance(result, ServingError):
+            replies.send_many(ids, [error_answer(result)] * len(ids))
+
+    def _send(self, ids: Sequence[int], outputs: Tensors, replies: Replies) -> None:
         kinds = kinds_of(outputs, len(ids))
         known, layout = self._latest
         if known != kinds:

@@ -4,7 +4,6 @@ that may share a run.
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from typing import Self
 
 import numpy as np
 
@@ -33,10 +32,80 @@ class CheckedCall:
         self._withdraw: Callable[[], bool] | None = None
 
     def form_key(self) -> Hashable:
-        """The same for calls that are of one form, to one predictor."""
-        signature, inputs, output_names, _ = self._parts()
-        shapes = [(alias, array.dtype, array.shape) for alias, array in inputs.items()]
-        return id(self.handle.servable), signature.name, tuple(shapes), tuple(output_names)
+        """The same for calls to one predictor that are of one form."""
+        asked = self.prediction
+        shapes = [(alias, array.dtype, array.shape) for alias, array in asked.inputs.items()]
+        names = tuple(asked.output_names)
+        return id(self.handle.servable), asked.signature.name, tuple(shapes), names
 
     def form(self) -> RequestForm | None:
-        """What those have in common; None where such calls cannot share a run."""
+        """What those have in common; None where their inputs do not have the same rows."""
+        asked = self.prediction
+        rows = {array.shape[:1] for array in asked.inputs.values()}
+        if len(rows) != 1 or rows <= {(), (0,)}:
+            return None
+        given = [alias for alias in asked.signature.inputs if alias in asked.inputs]
+        arrays = [asked.inputs[alias] for alias in given]
+        inputs = [InputForm(a, x.dtype, x.shape) for a, x in zip(given, arrays, strict=True)]
+        return RequestForm(asked.signature, tuple(inputs), asked.output_names)
+
+    def submit(self, done: Completion) -> None:
+        """Queue the prediction; `done` may be called before this returns."""
+        self._withdraw = self.handle.servable.submit(self.prediction, done)
+
+    def cancel(self) -> None:
+        """Withdraw the prediction if it still waits; `done` is called then."""
+        if self._withdraw is not None:
+            self._withdraw()
+
+
+class CheckedList:
+    """A `RequestList` of `calls`, which are of one `form`; at least one when it is used."""
+
+    __slots__ = ("_answers", "_replies", "calls", "form")
+
+    def __init__(self, form: RequestForm, answers: Answers, replies: Replies) -> None:
+        self.form = form
+        self.calls: list[CheckedCall] = []
+        self._answers = answers
+        self._replies = replies
+
+    @property
+    def predictor(self) -> AsyncPredictor:
+        """What is to compute the answers."""
+        return self.calls[0].handle.servable
+
+    def give_up(self, error: ServingError) -> None:
+        """Answer with `error` whoever has no answer yet, and give all handles back."""
+        ids = [call.id for call in self.calls]
+        self._replies.send_many(ids, [error_answer(error)] * len(ids))
+        for call in self.calls:
+            call.handle.release()
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def wanted(self, which: Sequence[int]) -> Sequence[int]:
+        """Those that are alive, as `RequestList.wanted`."""
+        alive = self._replies.alive([self.calls[place].id for place in which])
+        for place, is_alive in zip(which, alive, strict=True):
+            if not is_alive:
+                self.calls[place].handle.release()
+        return [place for place, is_alive in zip(which, alive, strict=True) if is_alive]
+
+    def write(self, which: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        """Copy the arrays, as `RequestList.write`."""
+        for given, array in zip(self.form.inputs, out, strict=True):
+            own = [self.calls[place].prediction.inputs[given.alias] for place in which]
+            np.concatenate(own, out=array)
+
+    def answer(self, which: Sequence[int], result: dict[str, np.ndarray] | ServingError) -> None:
+        """Answer calls, as `RequestList.answer`."""
+        calls = [self.calls[place] for place in which]
+        try:
+            self._answers.answer([call.id for call in calls], result, self._replies)
+        except Exception:
+            _logger.exception("Answering %d calls failed", len(calls))
+        finally:
+            for call in calls:
+                call.handle.release()

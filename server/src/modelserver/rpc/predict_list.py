@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from modelserver.core.handle import ServableHandle
-from modelserver.errors import ServingError, as_serving_error
+from modelserver.errors import ServingError
 from modelserver.inference.predictor import AsyncPredictor
 from modelserver.rpc.predict_template import PredictTemplate
 from modelserver.rpc.replies import Replies
@@ -86,20 +86,11 @@ class PredictList:
     def answer(self, which: Sequence[int], result: dict[str, np.ndarray] | ServingError) -> None:
         """Answer calls, as `RequestList.answer`."""
         try:
-            self._send(_of(self._ids, which), result)
+            self.calls.template.answers.answer(_of(self._ids, which), result, self.replies)
         except Exception:
             _logger.exception("Answering %d calls failed", len(which))
         finally:
             self._close(len(which))
-
-    def _send(self, ids: Sequence[int], result: dict[str, np.ndarray] | ServingError) -> None:
-        if not isinstance(result, ServingError):
-            try:
-                self.calls.template.answers.send(ids, result, self.replies)
-            except Exception as error:  # a type that does not travel: these calls' answer
-                result = as_serving_error(error)
-        if isinstance(result, ServingError):
-            self.replies.send_many(ids, [error_answer(result)] * len(ids))
 
     def _close(self, count: int) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
 """PredictionService: `tensorflow.serving.PredictionService` over raw bytes."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias, cast
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from modelserver.core.handle import ServableHandle
 from modelserver.core.manager import Manager
-from modelserver.core.servable import ServableRequest
+from modelserver.core.servable import ServableId, ServableRequest
 from modelserver.errors import (
     InvalidArgumentError,
     ServingError,
@@ -17,7 +17,8 @@ from modelserver.errors import (
     as_serving_error,
 )
 from modelserver.inference.predictor import AsyncPredictor, Prediction
-from modelserver.rpc.answers import serialize
+from modelserver.rpc.answers import AnswerForm, Answers, serialize
+from modelserver.rpc.checked_list import CheckedCall, CheckedList
 from modelserver.rpc.messages import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -31,7 +32,12 @@ from modelserver.rpc.model_spec import (
 )
 from modelserver.rpc.predict_list import PredictCalls, PredictList
 from modelserver.rpc.predict_request import to_prediction
-from modelserver.rpc.predict_template import PredictTemplate, PredictTemplates, make_template
+from modelserver.rpc.predict_template import (
+    MAX_TEMPLATES,
+    PredictTemplate,
+    PredictTemplates,
+    make_template,
+)
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.service import Handler, MethodCalls, Work, answer_each
 from modelserver.rpc.signature_def import signature_def_map
@@ -60,8 +66,9 @@ class PredictionService:
     def __init__(self, manager: Manager, *, encodes_as_content: bool = False) -> None:
         self._manager = manager
         self._encodes_as_content = encodes_as_content
-        self._waiting: dict[int, _PredictCall] = {}
+        self._waiting: dict[int, CheckedCall] = {}
         self._templates = PredictTemplates()
+        self._answers: dict[tuple[ServableId, str], Answers] = {}  # to calls that no template fits
 
     @property
     def methods(self) -> Mapping[str, Handler]:
@@ -82,13 +89,15 @@ class PredictionService:
                 _cancel(call)
 
     def _predict_each(self, calls: MethodCalls, replies: Replies) -> list[Work]:
-        """Submit what no template fits one by one; the rest, as lists that may be run at once, is
-        work for when all else has been looked at.
+        """Find out what arrived: calls that templates fit, and others of which several may be
+        alike. Lists of those, which may be run at once, are work for when all else has been looked
+        at; the rest is submitted.
         """
         known, unknown = self._templates.sort(calls.bodies)
         parsed: dict[PredictTemplate, ParsedCalls] = {}
+        checked: dict[Hashable, CheckedList] = {}
         for place in unknown:
-            self._recognise(calls, place, replies, parsed)
+            self._recognise(calls, place, replies, parsed, checked)
         together: dict[Hashable, list[PredictList]] = {}
         for template, places in known.items():
             own, offsets = calls.of(places), template.offsets
@@ -98,7 +107,10 @@ class PredictionService:
             own, sources = calls.of(places), list(zip(*contents, strict=True))
             fitting = PredictCalls(template, own, sources, [0] * len(sources))
             self._claim_list(together, fitting, replies)
-        return [partial(self._submit_lists, lists) for lists in together.values()]
+        return [
+            *(partial(self._submit_lists, lists) for lists in together.values()),
+            *(partial(self._submit_checked, alike, replies) for alike in checked.values()),
+        ]
 
     def _submit_lists(self, lists: list[PredictList]) -> None:
         may_run = lists[0].replies.may_run_models()
@@ -111,19 +123,35 @@ class PredictionService:
         if not is_taken:
             self._submit_singly(lists, learns=False)
 
+    def _submit_checked(self, calls: CheckedList, replies: Replies) -> None:
+        """Have them run at once or, since one that waits by itself can be withdrawn, one by one."""
+        is_run = False
+        if replies.may_run_models():
+            try:
+                is_run = calls.predictor.submit_lists([calls], may_queue=False)
+            except Exception as error:  # against its contract
+                calls.give_up(as_serving_error(error))
+                return
+        if not is_run:
+            for call in calls.calls:
+                self._submit(call, replies)
+
     def _recognise(
         self,
         calls: MethodCalls,
         place: int,
         replies: Replies,
         parsed: dict[PredictTemplate, ParsedCalls],
+        checked: dict[Hashable, CheckedList],
     ) -> None:
-        """Parse a request, and put it into `parsed` or, where it is like none before, submit it."""
+        """Parse a request, and put it into `parsed` or, where it is like none before, check it and
+        put it into `checked`, or submit it.
+        """
         try:
             request = parse(PredictRequest, calls.bodies[place])
             found = self._templates.find(request)
             if found is None:
-                self._predict(calls, place, request, replies, learns=True)
+                self._collect(self._check(calls, place, request, learns=True), checked, replies)
                 return
         except Exception as error:  # each call has its own answer
             replies.send(calls.ids[place], error_answer(error))
@@ -132,6 +160,28 @@ class PredictionService:
         places, contents = parsed.setdefault(template, ([], []))
         places.append(place)
         contents.append(content)
+
+    def _collect(
+        self, call: CheckedCall, checked: dict[Hashable, CheckedList], replies: Replies
+    ) -> None:
+        """Put a call to those that are alike, or submit it where it cannot be in a list."""
+        key = call.form_key()
+        if key not in checked:
+            form = call.form() if hasattr(call.handle.servable, "submit_lists") else None
+            if form is None:
+                self._submit(call, replies)
+                return
+            checked[key] = CheckedList(form, self._answers_of(call), replies)
+        checked[key].calls.append(call)
+
+    def _answers_of(self, call: CheckedCall) -> Answers:
+        id, name = call.handle.id, call.prediction.signature.name
+        if len(self._answers) >= MAX_TEMPLATES:  # versions come and go
+            self._answers.clear()
+        if (id, name) not in self._answers:
+            form = AnswerForm(id, name, self._encodes_as_content)
+            self._answers[id, name] = Answers(form)
+        return self._answers[id, name]
 
     def _claim_list(
         self, together: dict[Hashable, list[PredictList]], calls: PredictCalls, replies: Replies
@@ -164,19 +214,14 @@ class PredictionService:
     ) -> None:
         try:
             request = parse(PredictRequest, calls.bodies[place])
-            self._predict(calls, place, request, replies, learns=learns)
+            self._submit(self._check(calls, place, request, learns=learns), replies)
         except Exception as error:  # each call has its own answer
             replies.send(calls.ids[place], error_answer(error))
 
-    def _predict(
-        self,
-        calls: MethodCalls,
-        place: int,
-        request: PredictRequest,
-        replies: Replies,
-        *,
-        learns: bool,
-    ) -> None:
+    def _check(
+        self, calls: MethodCalls, place: int, request: PredictRequest, *, learns: bool
+    ) -> CheckedCall:
+        """Claim the version that a request means, and check it. Raises what it is refused with."""
         handle = self._claim(servable_request(required_model_spec(request)))
         try:
             prediction = to_prediction(request, handle.servable.signatures, calls.deadline(place))
@@ -185,7 +230,7 @@ class PredictionService:
         except BaseException:
             handle.release()
             raise
-        self._submit(_PredictCall(calls.ids[place], handle, prediction), replies)
+        return CheckedCall(calls.ids[place], handle, prediction)
 
     def _learn(
         self,
@@ -203,16 +248,27 @@ class PredictionService:
             template = None
         self._templates.add(body, request, template)
 
-    def _submit(self, call: "_PredictCall", replies: Replies) -> None:
+    def _submit(self, call: CheckedCall, replies: Replies) -> None:
         def done(result: dict[str, np.ndarray] | ServingError) -> None:
             if self._waiting.pop(call.id, None) is not None:
-                replies.send(call.id, call.finish(result, as_content=self._encodes_as_content))
+                replies.send(call.id, self._finish(call, result))
 
         self._waiting[call.id] = call
         try:
             call.submit(done)
         except Exception as error:  # against its contract: the handle must come back all the same
             done(as_serving_error(error))
+
+    def _finish(self, call: CheckedCall, result: dict[str, np.ndarray] | ServingError) -> Answer:
+        """Make the answer and give the handle back."""
+        with call.handle as handle:
+            if isinstance(result, ServingError):
+                return error_answer(result)
+            name, as_content = call.prediction.signature.name, self._encodes_as_content
+            try:
+                return serialize(handle.id, name, result, as_content=as_content)
+            except Exception as error:  # a type that does not travel: this call's answer
+                return error_answer(error)
 
     def _claim(self, wanted: ServableRequest) -> ServableHandle[AsyncPredictor]:
         handle = self._manager.get_servable_handle(wanted)
@@ -232,44 +288,7 @@ class PredictionService:
         return response.SerializeToString()
 
 
-class _PredictCall:
-    """One Predict call from its submission to its answer."""
-
-    __slots__ = ("_handle", "_prediction", "_withdraw", "id")
-
-    def __init__(
-        self, id: int, handle: ServableHandle[AsyncPredictor], prediction: Prediction
-    ) -> None:
-        self.id = id
-        self._handle = handle
-        self._prediction = prediction
-        self._withdraw: Callable[[], bool] | None = None
-
-    def submit(self, done: Callable[[dict[str, np.ndarray] | ServingError], None]) -> None:
-        """Queue the prediction; `done` may be called before this returns."""
-        self._withdraw = self._handle.servable.submit(self._prediction, done)
-
-    def cancel(self) -> None:
-        """Withdraw the prediction if it still waits; `done` is called then."""
-        if self._withdraw is not None:
-            self._withdraw()
-
-    def finish(self, result: dict[str, np.ndarray] | ServingError, *, as_content: bool) -> Answer:
-        """Make the answer and give the handle back."""
-        with self._handle:
-            if isinstance(result, ServingError):
-                return error_answer(result)
-            try:
-                return self._encode(result, as_content=as_content)
-            except Exception as error:  # a type that does not travel: this call's answer
-                return error_answer(error)
-
-    def _encode(self, outputs: Mapping[str, np.ndarray], *, as_content: bool) -> bytes:
-        signature_name = self._prediction.signature.name
-        return serialize(self._handle.id, signature_name, outputs, as_content=as_content)
-
-
-def _cancel(call: _PredictCall) -> None:
+def _cancel(call: CheckedCall) -> None:
     try:
         call.cancel()
     except Exception:  # against its contract: the others are cancelled all the same
