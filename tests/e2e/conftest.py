@@ -34,7 +34,14 @@ class ServerProcess:
         self._log = open(log_path, "a")  # noqa: SIM115  # closed with the process
         command = [sys.executable, "-m", "modelserver", f"--port={self.port}", *flags]
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
+        self.channel = None
+        self.connect_anew()
+
+    def connect_anew(self):
+        if self.channel:
+            self.channel.close()
+        own = [("grpc.use_local_subchannel_pool", 1)]  # no connection of another channel
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", own)
         self.predictions = apis.prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.models = apis.model_service_pb2_grpc.ModelServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)

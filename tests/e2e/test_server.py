@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import grpc
 import pytest
@@ -289,6 +290,22 @@ def test_a_port_in_use_is_told_before_any_model_is_loaded(server, base_path):
         result.stderr
         == f"modelserver: Cannot listen on 0.0.0.0:{server.port}: Address already in use\n"
     )
+
+
+def test_a_port_is_shared_by_those_that_are_told_to(
+    start_server, base_path, saved_models, tmp_path
+):
+    shutil.copytree(saved_models(2), tmp_path / "others" / "2")
+    shared = ("--model_name=m", "--grpc_channel_arguments=grpc.so_reuseport=1", *QUICK)
+    first = start_server(f"--model_base_path={base_path}", *shared).wait_until_serving()
+
+    second = start_server(f"--model_base_path={tmp_path}/others", *shared, port=first.port)
+
+    answers, deadline = set(), time.monotonic() + 60
+    while len(answers) < 2 and time.monotonic() < deadline:
+        first.connect_anew()  # the kernel chooses by connection
+        answers.add(first.predict(3.0))
+    assert answers == {(1, 3.0), (2, 6.0)}, second.log()
 
 
 @pytest.mark.parametrize(
