@@ -89,7 +89,7 @@ bench: setup  ## Measure the manager, the scheduler and batching, then bench-ser
 	$(BIN)/python tests/bench/run.py --json out/bench.json
 	$(MAKE) bench-serving
 
-bench-serving: setup  ## Compare with other model servers (an hour; installs them); writes out/bench-serving.json, docs/performance.md, docs/plots
+bench-serving: setup  ## Compare with other model servers (40 minutes; installs them); writes out/bench-serving.json, docs/performance.md, docs/plots
 	$(BIN)/python tests/bench/bench_serving.py --json out/bench-serving.json --publish
 
 bench-operator: setup  ## Measure the operator with 500 ModelServers (17 minutes); prints tables, writes out/bench-operator.json

@@ -415,21 +415,6 @@ def test_it_serves_itself(load: Loader) -> None:
     assert result.failed == 0 < result.requests
 
 
-def test_the_programs_own_tests_pass(load: Loader) -> None:
-    module = load.module
-    manifest = f"--manifest-path={module.SOURCES / 'Cargo.toml'}"
-
-    done = subprocess.run(
-        [module.cargo(), "test", "--quiet", manifest],
-        env={**os.environ, "CARGO_TARGET_DIR": str(module.TARGET)},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_a_second_build_is_none(load: Loader, capsys: pytest.CaptureFixture[str]) -> None:
     program = load.module.build()
 
