@@ -58,7 +58,7 @@ def _latency(rows: list[dict], names: dict[str, str], file: Path) -> None:
         style = {"color": _colour(name) if is_ours else colours[number % len(colours)]}
         line = LINES.get(name.partition("-")[2], "-")
         if closed:
-            axis.plot(*zip(*closed, strict=True), line, marker="o", label=title, **style)
+            axis.plot(*zip(*closed, strict=True), linestyle=line, marker="o", label=title, **style)
         for point in _points(rows, name, ("half", "6000/s")):
             axis.plot(*point, marker="s", fillstyle="none", linestyle="none", **style)
     axis.set_xscale("log")
