@@ -904,6 +904,24 @@ def test_requests_that_no_template_fits_are_checked_against_the_version_they_mea
     assert [y(answer) for answer in answers] == [[b"1"], [b"latest"], [b"2"]]
 
 
+def test_those_of_them_to_a_servable_that_stands_for_two_versions_say_which_one(
+    place: Callable[[Model], Any],
+) -> None:
+    server, servable = Server(place), place(Model())
+    server.load_servable(1, servable)
+    server.load_servable(2, servable)
+    server.predict(text(b"first"))
+
+    def asked(number: int) -> PredictRequest:
+        values = np.array([b"%d" % number], object)
+        return request(values, "y", signature_name="text", version={"value": number})
+
+    answers = server.predict(asked(1), asked(2), asked(1))
+
+    assert [version(answer) for answer in answers] == [1, 2, 1]
+    assert [y(answer) for answer in answers] == [[b"1"], [b"2"], [b"1"]]
+
+
 def test_those_of_them_that_were_cancelled_before_their_run_are_not_computed(
     batched: Callable[[Model], Any],
 ) -> None:

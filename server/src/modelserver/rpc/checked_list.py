@@ -32,11 +32,12 @@ class CheckedCall:
         self._withdraw: Callable[[], bool] | None = None
 
     def form_key(self) -> Hashable:
-        """The same for calls to one predictor that are of one form."""
+        """The same for calls to one version that are of one form."""
         asked = self.prediction
         shapes = [(alias, array.dtype, array.shape) for alias, array in asked.inputs.items()]
         names = tuple(asked.output_names)
-        return id(self.handle.servable), asked.signature.name, tuple(shapes), names
+        version = self.handle.id, id(self.handle.servable)
+        return version, asked.signature.name, tuple(shapes), names
 
     def form(self) -> RequestForm | None:
         """What those have in common; None where their inputs do not have the same rows."""
