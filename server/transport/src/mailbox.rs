@@ -11,7 +11,8 @@ use crate::calls::{Address, Reply};
 use crate::status::Status;
 use crate::wire::Accepted;
 
-/// How long answers wait for more while a mailbox is corked: no longer than a quick model runs.
+/// An answer that comes so long after the first that waits, while a mailbox is corked, takes all
+/// along: as long as a quick model runs.
 const CORKED_TIME: Duration = Duration::from_micros(200);
 
 /// One thing to do for an I/O thread.
@@ -36,7 +37,8 @@ pub(crate) enum Letter {
 }
 
 /// Letters to one I/O thread, which takes all of them at once. The thread is woken for the first;
-/// while the mailbox is corked, for what comes `CORKED_TIME` after it.
+/// while the mailbox is corked, for what comes `CORKED_TIME` after it. There is no timer: whoever
+/// corks must uncork soon.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     state: Mutex<State>,

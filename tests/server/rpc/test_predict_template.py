@@ -334,6 +334,18 @@ def test_a_field_behind_with_the_same_bytes_is_not_taken_for_the_values() -> Non
         check(template, replace(body, template, bytes(16)))
 
 
+def test_values_in_a_field_that_is_not_its_types_are_not_taken_for_its_own() -> None:
+    values = np.full(4, 1.5, np.float64)
+    tensor = TensorProto.FromString(in_fields(values))
+    tensor.float_val.extend(np.frombuffer(values.tobytes(), np.float32))
+    body = spec(signature_name="double") + entry("x", tensor.SerializeToString())
+
+    template = make(body)
+
+    assert template is not None
+    check(template, replace(body, template, bytes(32)))
+
+
 def test_of_two_entries_of_one_input_the_last_one_counts() -> None:
     first, last = entry("x", with_content(floats(4))), entry("x", with_content(floats(4, start=9)))
 
@@ -757,6 +769,35 @@ def test_of_one_length_and_two_lengths_of_header_both_are_known_in_some_way() ->
 
     assert knows(templates, long_header)
     assert templates.find(PredictRequest.FromString(long_tail)) == (template, [floats(4).tobytes()])
+
+
+def test_requests_of_one_header_that_differ_behind_the_values_do_not_unseat_each_other() -> None:
+    values = in_fields(floats(4))
+    bodies = [spec() + entry("x", values) + field(3, output) for output in (b"y", b"z")]
+    templates, _ = knowing(bodies[0])
+
+    for _ in range(40):
+        for body in bodies:
+            if not knows(templates, body) and templates.wants(body):
+                learn(templates, body)
+
+    assert knows(templates, bodies[0])
+    assert not templates.wants(bodies[1])
+
+
+def test_a_request_takes_the_place_of_one_to_a_predictor_that_is_gone() -> None:
+    predictor = make_predictor()
+    bodies = [
+        spec() + entry("x", in_fields(floats(4))) + field(3, output) for output in (b"y", b"z")
+    ]
+    templates = PredictTemplates()
+    templates.add(bodies[0], PredictRequest.FromString(bodies[0]), make(bodies[0], predictor))
+
+    del predictor
+    gc.collect()
+    learn(templates, bodies[1])
+
+    assert knows(templates, bodies[1])
 
 
 # How many, and for how long…

@@ -20,7 +20,7 @@ from modelserver.inference.request_list import InputForm, RequestForm
 from modelserver.rpc.answers import AnswerForm, Answers
 from modelserver.rpc.messages import PredictRequest, TensorProto
 from modelserver.rpc.model_spec import servable_request
-from modelserver.rpc.tensors import travels_raw
+from modelserver.rpc.tensors import DataType, travels_raw
 
 MAX_TEMPLATES = 1024
 """Clients that send ever other shapes must not pile them up."""
@@ -137,10 +137,14 @@ class PredictTemplates:
                 known.clear()
 
     def _keep(self, body: bytes, request: PredictRequest, template: PredictTemplate) -> bool:
-        size = len(template.header)
+        size, key = len(template.header), (len(body), template.header)
         has_place = self._offsets.setdefault(len(body), size) == size
         if has_place:
-            self._by_header[len(body), template.header] = template
+            # The one that is there stays: two that differ behind it would take turns for ever.
+            known = self._by_header.get(key)
+            has_place = known is None or known.predictor() is None or known.rest == template.rest
+        if has_place:
+            self._by_header[key] = template
         contents = _take_contents(request)
         if contents:
             self._by_rest[_rest_of(request)] = template
@@ -233,10 +237,10 @@ def _values(proto: TensorProto, array: np.ndarray) -> bytes:
     """The values as they stand in the request, if they are all there as an array has them."""
     if proto.tensor_content:
         return proto.tensor_content
-    is_complete = len(proto.float_val) == array.size or len(proto.double_val) == array.size
-    if is_complete and array.dtype.kind == "f" and travels_raw(array.dtype, as_content=False):
-        return array.tobytes()
-    return b""
+    if array.dtype.kind != "f" or not travels_raw(array.dtype, as_content=False):
+        return b""
+    sent = proto.float_val if array.dtype == np.float32 else proto.double_val
+    return array.tobytes() if len(sent) == array.size else b""
 
 
 def _find(values: bytes, body: bytes, request: PredictRequest, alias: str) -> int:
@@ -264,7 +268,7 @@ def _is_there(body: bytes, offset: int, values: bytes, request: PredictRequest, 
     tensor = expected.inputs[alias]
     if tensor.tensor_content:
         tensor.tensor_content = others
-    elif tensor.float_val:
+    elif tensor.dtype == DataType.float:
         tensor.float_val[:] = np.frombuffer(others, "<f4").tolist()
     else:
         tensor.double_val[:] = np.frombuffer(others, "<f8").tolist()

@@ -133,8 +133,8 @@ class Transport(Protocol):
         """
 
     def cork(self) -> None:
-        """Answers from now on may wait a moment for each other, so that they leave in one piece:
-        until `uncork`, at the latest. For whoever is going to give several; a transport may take no
+        """Answers from now on, whoever gives them, may wait for each other until `uncork`, so that
+        they leave in one piece. For whoever is going to give several soon; a transport may take no
         notice.
         """
 
