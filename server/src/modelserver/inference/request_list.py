@@ -12,7 +12,7 @@ import numpy as np
 
 from modelserver.batching import DivisibleTask
 from modelserver.errors import ServingError
-from modelserver.inference.predictor import Tensors
+from modelserver.inference.predictor import Prediction, Tensors
 from modelserver.inference.signature import Signature
 
 
@@ -51,6 +51,17 @@ class RequestForm:
         object.__setattr__(self, "num_rows", self.inputs[0].shape[0])
         batch_shape = tuple((given.alias, given.shape[1:]) for given in self.inputs)
         object.__setattr__(self, "batch_shape", batch_shape)
+
+
+def form_of(prediction: Prediction) -> RequestForm | None:
+    """The form of a request; None where its inputs do not have the same number of rows, or none."""
+    arrays = prediction.inputs
+    rows = {array.shape[:1] for array in arrays.values()}
+    if len(rows) != 1 or rows <= {(), (0,)}:
+        return None
+    given = [alias for alias in prediction.signature.inputs if alias in arrays]
+    inputs = tuple(InputForm(alias, arrays[alias].dtype, arrays[alias].shape) for alias in given)
+    return RequestForm(prediction.signature, inputs, prediction.output_names)
 
 
 class RequestList(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 from modelserver.core.handle import ServableHandle
 from modelserver.errors import ServingError
 from modelserver.inference.predictor import AsyncPredictor, Completion, Prediction
-from modelserver.inference.request_list import InputForm, RequestForm
+from modelserver.inference.request_list import RequestForm
 from modelserver.rpc.answers import Answers
 from modelserver.rpc.replies import Replies
 from modelserver.rpc.status import error_answer
@@ -38,17 +38,6 @@ class CheckedCall:
         names = tuple(asked.output_names)
         version = self.handle.id, id(self.handle.servable)
         return version, asked.signature.name, tuple(shapes), names
-
-    def form(self) -> RequestForm | None:
-        """What those have in common; None where their inputs do not have the same rows."""
-        asked = self.prediction
-        rows = {array.shape[:1] for array in asked.inputs.values()}
-        if len(rows) != 1 or rows <= {(), (0,)}:
-            return None
-        given = [alias for alias in asked.signature.inputs if alias in asked.inputs]
-        arrays = [asked.inputs[alias] for alias in given]
-        inputs = [InputForm(a, x.dtype, x.shape) for a, x in zip(given, arrays, strict=True)]
-        return RequestForm(asked.signature, tuple(inputs), asked.output_names)
 
     def submit(self, done: Completion) -> None:
         """Queue the prediction; `done` may be called before this returns."""

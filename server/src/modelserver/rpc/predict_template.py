@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from modelserver.core.handle import ServableHandle
 from modelserver.core.servable import ServableId, ServableRequest
 from modelserver.inference.predictor import AsyncPredictor, Prediction
-from modelserver.inference.request_list import InputForm, RequestForm
+from modelserver.inference.request_list import RequestForm, form_of
 from modelserver.rpc.answers import AnswerForm, Answers
 from modelserver.rpc.messages import PredictRequest, TensorProto
 from modelserver.rpc.model_spec import servable_request
@@ -197,21 +197,16 @@ def make_template(
     where, or inputs differ in their rows. Its answers are made `as_content`, as `tensors.encode`
     has it.
     """
-    signature, arrays = prediction.signature, prediction.inputs
-    if not arrays or not _have_equal_rows(arrays.values()):
+    signature, arrays, form = prediction.signature, prediction.inputs, form_of(prediction)
+    if form is None:
         return None
-    aliases = [alias for alias in signature.inputs if alias in arrays]
+    aliases = [given.alias for given in form.inputs]
     values = {alias: _values(request.inputs[alias], arrays[alias]) for alias in aliases}
     if len(body) - sum(map(len, values.values())) > _MAX_HEADER_BYTES:
         return None
     places = [_find(values[alias], body, request, alias) for alias in aliases]
     if -1 in places:
         return None
-    form = RequestForm(
-        signature,
-        tuple(InputForm(alias, arrays[alias].dtype, arrays[alias].shape) for alias in aliases),
-        prediction.output_names,
-    )
     sizes = [given.num_bytes for given in form.inputs]
     header, *rest = _between(body, zip(places, sizes, strict=True))
     return PredictTemplate(
@@ -226,11 +221,6 @@ def make_template(
         [(start, text) for start, text in rest if text],
         answers=Answers(AnswerForm(handle.id, signature.name, as_content)),
     )
-
-
-def _have_equal_rows(arrays: Iterable[np.ndarray]) -> bool:
-    rows = {array.shape[:1] for array in arrays}
-    return len(rows) == 1 and rows.pop() not in ((), (0,))
 
 
 def _values(proto: TensorProto, array: np.ndarray) -> bytes:

@@ -17,6 +17,7 @@ from modelserver.errors import (
     as_serving_error,
 )
 from modelserver.inference.predictor import AsyncPredictor, Prediction
+from modelserver.inference.request_list import form_of
 from modelserver.rpc.answers import AnswerForm, Answers, serialize
 from modelserver.rpc.checked_list import CheckedCall, CheckedList
 from modelserver.rpc.messages import (
@@ -167,7 +168,8 @@ class PredictionService:
         """Put a call to those that are alike, or submit it where it cannot be in a list."""
         key = call.form_key()
         if key not in checked:
-            form = call.form() if hasattr(call.handle.servable, "submit_lists") else None
+            takes_lists = hasattr(call.handle.servable, "submit_lists")
+            form = form_of(call.prediction) if takes_lists else None
             if form is None:
                 self._submit(call, replies)
                 return
